@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* convert: an image in, an EROFS image out. */
+#include "config.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/log.h"
+#include "lib/convert/convert.h"
+#include "lib/convert/place.h"
+
+enum { JOBS_MAX = 256 };
+
+static const char *platform, *compression = "none";
+static uint64_t chunk_size = PLACE_CHUNK_DEFAULT, jobs;
+
+static const struct cmd_option options[] = {
+	{ .name = "platform", .arg = "OS/ARCH[/VARIANT]", .string = &platform,
+		.help = "which image of an index (default: this machine's)" },
+	{ .name = "compression", .arg = "none", .string = &compression,
+		.help = "how data blobs are stored (default: none)" },
+	{ .name = "chunk-size", .arg = "BYTES", .number = &chunk_size, .min = PLACE_CHUNK_MIN,
+		.max = PLACE_CHUNK_MAX,
+		.help = "the least that is shared; a power of two (default: 32K)" },
+	{ .name = "jobs", .letter = 'j', .arg = "N", .number = &jobs, .min = 1, .max = JOBS_MAX,
+		.help = "threads to use (default: one for each processor)" },
+	{ 0 },
+};
+
+static unsigned available_processors(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (unsigned)CPU_COUNT(&set);
+	return 1;
+}
+
+static enum progress_mode progress_mode(void)
+{
+	if (cmd_common.quiet || !strcmp(cmd_common.progress, "none"))
+		return PROGRESS_NONE;
+	if (!strcmp(cmd_common.progress, "plain"))
+		return PROGRESS_PLAIN;
+	return isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_NONE;
+}
+
+static int print_result(const struct convert_result *r)
+{
+	char manifest[DIGEST_MAX_STR];
+
+	digest_format(&r->manifest, manifest);
+	log_debug("%" PRIu64 " inodes (%" PRIu64 " compact), %" PRIu64 " chunk indexes", r->inodes,
+		r->compact_inodes, r->chunk_indexes);
+	if (cmd_common.json)
+		return cmd_print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "manifest",
+			manifest, "devices", (json_int_t)r->devices, "inodes",
+			(json_int_t)r->inodes, "layerBytes", (json_int_t)r->layer_bytes,
+			"dataBytes", (json_int_t)r->data_bytes, "bootstrapBytes",
+			(json_int_t)r->bootstrap_bytes));
+	printf("%s\n", manifest);
+	return cmd_flush();
+}
+
+static int convert(const char *source, const char *destination, struct convert_result *result,
+	struct error **err)
+{
+	const struct convert_options o = {
+		.chunk_size = chunk_size,
+		.jobs = jobs ? (unsigned)jobs : available_processors(),
+		.progress = progress_mode(),
+	};
+	CLEANUP_IMAGE_REF struct image_ref src_ref = { 0 }, dest_ref = { 0 };
+	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
+	CLEANUP_IMAGE_DEST struct image_dest *dest = NULL;
+	struct platform wanted;
+
+	if (image_ref_parse(&src_ref, source, err) < 0 ||
+		image_ref_parse(&dest_ref, destination, err) < 0)
+		return -1;
+	if (platform && platform_parse(&wanted, platform, err) < 0)
+		return -1;
+	dest = image_dest_open(&dest_ref, err);
+	if (!dest)
+		return -1;
+	src = image_source_open(&src_ref, platform ? &wanted : NULL, err);
+	if (!src)
+		return -1;
+	log_debug("%s: %zu layers, %s; %u threads", source, src->n_layers, src->platform_text,
+		o.jobs);
+	return convert_image(src, dest, &o, result, err);
+}
+
+static int run(int argc, char **argv)
+{
+	struct convert_result result;
+	struct error *e = NULL;
+
+	if (strcmp(compression, "none") != 0)
+		return cmd_usage(&verb_convert,
+			"--compression %s: this version writes raw blobs only, --compression none",
+			compression);
+	if (chunk_size & (chunk_size - 1))
+		return cmd_usage(&verb_convert, "--chunk-size %" PRIu64 " is not a power of two",
+			chunk_size);
+	interrupt_catch();
+	if (convert(argv[0], argv[1], &result, &e) < 0) {
+		int status = cmd_fail(e);
+
+		interrupt_die();
+		return status;
+	}
+	return print_result(&result);
+}
+
+const struct verb verb_convert = {
+	.name = "convert",
+	.synopsis = "[options] SOURCE DEST",
+	.summary = "turn an image of tar layers into EROFS",
+	.options = options,
+	.min_args = 2,
+	.max_args = 2,
+	.run = run,
+};

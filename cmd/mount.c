@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+#include "lib/mount/mount.h"
+#include "lib/verify/parts.h"
+
+static const char *platform_name;
+
+static const struct cmd_option options[] = {
+	{ "platform", 0, "OS/ARCH[/VARIANT]", "which image of several (default: this machine's)",
+		NULL, &platform_name },
+	{ 0 },
+};
+
+/* A path may hold any bytes; a line and JSON may not. */
+static json_t *json_path(const char *path)
+{
+	CLEANUP_FREE char *printable = NULL;
+	json_t *json = json_string(path);
+
+	if (json)
+		return json;
+	printable = text_printable(path, strlen(path));
+	return json_string(printable);
+}
+
+static json_t *list_as_json(const struct mount_info *list, size_t n)
+{
+	json_t *mounts = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(
+			mounts, json_pack("{s:o, s:o}", "mountpoint", json_path(list[i].mountpoint),
+					"source", json_path(list[i].source)));
+	return mounts;
+}
+
+static int list_mounts(void)
+{
+	struct mount_info *list = NULL;
+	struct error *err = NULL;
+	json_t *json = NULL;
+	size_t n = 0;
+
+	if (mount_list(&list, &n, &err) < 0)
+		return cmd_fail(err);
+	if (cmd_common.json)
+		json = list_as_json(list, n);
+	else if (!n)
+		log_info("no EROFS image is mounted");
+	for (size_t i = 0; !json && i < n; i++) {
+		CLEANUP_FREE char *where =
+			text_printable(list[i].mountpoint, strlen(list[i].mountpoint));
+		CLEANUP_FREE char *source = text_printable(list[i].source, strlen(list[i].source));
+
+		printf("%s\t%s\n", where, source);
+	}
+	mount_list_free(list, n);
+	return json ? cmd_print_json(json) : cmd_flush();
+}
+
+static int print_mounted(const struct image_source *src, const char *mountpoint)
+{
+	char digest[DIGEST_MAX_STR];
+
+	if (!cmd_common.json)
+		return CMD_DONE;
+	return cmd_print_json(json_pack("{s:s, s:o}", "manifest",
+		digest_format(&src->manifest_digest, digest), "mountpoint", json_path(mountpoint)));
+}
+
+static int mount_it(const char *image, const char *mountpoint)
+{
+	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
+	CLEANUP_MOUNTABLE struct mountable files = { 0 };
+	struct error *err = NULL;
+
+	src = parts_open_image(image, platform_name, &err);
+	if (!src || mountable_find(&files, src, &err) < 0)
+		return cmd_fail(err);
+	if (mount_image(files.bootstrap, files.devices, files.n_devices, mountpoint, &err) < 0) {
+		error_wrap(&err, "%s", image);
+		return cmd_fail(err);
+	}
+	return print_mounted(src, mountpoint);
+}
+
+static int run(int argc, char **argv)
+{
+	if (argc == 1)
+		return cmd_usage(&verb_mount, "no mount point given for %s", argv[0]);
+	return argc ? mount_it(argv[0], argv[1]) : list_mounts();
+}
+
+const struct verb verb_mount = {
+	.name = "mount",
+	.synopsis = "[options] IMAGE MOUNTPOINT",
+	.summary = "Mount a converted image, or list what is mounted.",
+	.options = options,
+	.min_args = 0,
+	.max_args = 2,
+	.run = run,
+};

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/base/progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+
+enum { BAR_WIDTH = 24, BAR_INTERVAL_MS = 100, PLAIN_INTERVAL_MS = 5000 };
+
+struct progress {
+	enum progress_mode mode;
+	char *label;
+	uint64_t total;
+	uint64_t (*done)(void *arg);
+	void *arg;
+	struct timespec start;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stop;
+	bool shown; /* guarded by the log's lock: the bar is on the screen */
+};
+
+static double seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+/* "12.3 of 45.6 MB, 78 MB/s, 0:05 left" */
+static void describe(const struct progress *p, char *buf, size_t size)
+{
+	double done = (double)p->done(p->arg), total = (double)p->total, t;
+	double rate = 0;
+	unsigned long left = 0;
+
+	t = seconds_since(&p->start);
+	if (t > 0.2)
+		rate = done / t;
+	if (rate > 0 && total > done)
+		left = (unsigned long)((total - done) / rate) + 1;
+	if (p->total)
+		snprintf(buf, size, "%.1f of %.1f MB, %.0f MB/s, %lu:%02lu left", done / 1e6,
+			total / 1e6, rate / 1e6, left / 60, left % 60);
+	else
+		snprintf(buf, size, "%.1f MB, %.0f MB/s", done / 1e6, rate / 1e6);
+}
+
+/* With the log's lock held. */
+static void draw(void *arg, bool show)
+{
+	struct progress *p = arg;
+	char bar[BAR_WIDTH + 1], text[80];
+	uint64_t filled;
+
+	if (!show) {
+		if (p->shown)
+			fputs("\r\033[K", stderr);
+		p->shown = false;
+		return;
+	}
+	filled = p->total ? (uint64_t)((double)p->done(p->arg) / (double)p->total * BAR_WIDTH) : 0;
+	for (uint64_t i = 0; i < BAR_WIDTH; i++)
+		bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
+	bar[BAR_WIDTH] = '\0';
+	describe(p, text, sizeof(text));
+	fprintf(stderr, "\r%s [%s] %s\033[K", p->label, bar, text);
+	fflush(stderr);
+	p->shown = true;
+}
+
+static void tick(struct progress *p)
+{
+	char text[80];
+
+	if (p->mode == PROGRESS_PLAIN) {
+		describe(p, text, sizeof(text));
+		log_info("%s: %s", p->label, text);
+		return;
+	}
+	log_lock();
+	draw(p, true);
+	log_unlock();
+}
+
+static void *progress_main(void *arg)
+{
+	struct progress *p = arg;
+	long ms = p->mode == PROGRESS_BAR ? BAR_INTERVAL_MS : PLAIN_INTERVAL_MS;
+	struct timespec next = p->start;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		next.tv_nsec += ms * 1000000;
+		next.tv_sec += next.tv_nsec / 1000000000;
+		next.tv_nsec %= 1000000000;
+		while (!p->stop && pthread_cond_timedwait(&p->wake, &p->lock, &next) == 0)
+			;
+		if (p->stop)
+			break;
+		pthread_mutex_unlock(&p->lock);
+		tick(p);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* Signals are for the thread that waits for the work. */
+static bool start_thread(struct progress *p)
+{
+	sigset_t all, old;
+	int e;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	e = pthread_create(&p->thread, NULL, progress_main, p);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return e == 0;
+}
+
+static void progress_free(struct progress *p)
+{
+	pthread_cond_destroy(&p->wake);
+	pthread_mutex_destroy(&p->lock);
+	free(p->label);
+	free(p);
+}
+
+struct progress *progress_start(enum progress_mode mode, const char *label, uint64_t total,
+	uint64_t (*done)(void *arg), void *arg)
+{
+	struct progress *p;
+	pthread_condattr_t attr;
+
+	if (mode == PROGRESS_NONE)
+		return NULL;
+	p = xzalloc(sizeof(*p));
+	p->mode = mode;
+	p->label = xstrdup(label);
+	p->total = total;
+	p->done = done;
+	p->arg = arg;
+	clock_gettime(CLOCK_MONOTONIC, &p->start);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	if (!start_thread(p)) {
+		progress_free(p); /* the work goes on without a bar */
+		return NULL;
+	}
+	if (mode == PROGRESS_BAR)
+		log_set_status(draw, p);
+	return p;
+}
+
+void progress_stop(struct progress *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_signal(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	pthread_join(p->thread, NULL);
+	log_set_status(NULL, NULL);
+	draw(p, false);
+	fflush(stderr);
+	progress_free(p);
+}

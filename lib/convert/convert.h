@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/* A conversion from end to end: tar layers in, data blobs and a bootstrap out. */
+#ifndef CONVERT_CONVERT_H
+#define CONVERT_CONVERT_H
+
+#include <stdint.h>
+
+#include "lib/base/digest.h"
+#include "lib/base/progress.h"
+#include "lib/image/dest.h"
+#include "lib/image/source.h"
+
+struct convert_options {
+	size_t chunk_size; /* bytes; a power of two, PLACE_CHUNK_MIN to PLACE_CHUNK_MAX */
+	unsigned jobs;	   /* threads; 1 and up */
+	enum progress_mode progress;
+};
+
+struct convert_result {
+	struct digest manifest;
+	size_t devices;
+	uint64_t inodes, compact_inodes, chunk_indexes;
+	uint64_t layer_bytes;	  /* of the uncompressed layers */
+	uint64_t data_bytes;	  /* of the data blobs */
+	uint64_t bootstrap_bytes;
+};
+
+/*
+ * Convert src into dest, which gets everything or nothing. The result does not depend on jobs,
+ * time, place or process. Interruptible (lib/base/interrupt.h).
+ */
+int convert_image(struct image_source *src, struct image_dest *dest,
+	const struct convert_options *options, struct convert_result *result, struct error **err);
+
+#endif

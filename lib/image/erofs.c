@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/image/erofs.h"
+
+#include <string.h>
+
+#include "lib/base/mem.h"
+#include "lib/image/image_config.h"
+#include "lib/image/json.h"
+#include "lib/image/layer_type.h"
+#include "lib/image/layout.h"
+
+#define ROLE_DEVICE "device"
+
+static json_t *new_descriptor(const char *media_type, const struct digest *d, uint64_t size)
+{
+	char text[DIGEST_MAX_STR];
+
+	return json_pack("{s:s, s:s, s:I}", "mediaType", media_type, "digest",
+		digest_format(d, text), "size", (json_int_t)size);
+}
+
+/* Devices in device-table order, each marked; the bootstrap last, without a role. */
+static json_t *new_layers(const struct erofs_image *image)
+{
+	json_t *layers = json_array();
+
+	for (size_t i = 0; i < image->n_devices; i++) {
+		const struct erofs_layer *l = &image->devices[i];
+		json_t *d = new_descriptor(EROFS_MEDIA_TYPE, &l->digest, l->size);
+
+		json_object_set_new(d, "annotations", json_pack("{s:s}", EROFS_ROLE, ROLE_DEVICE));
+		json_array_append_new(layers, d);
+	}
+	json_array_append_new(layers,
+		new_descriptor(EROFS_MEDIA_TYPE, &image->bootstrap.digest, image->bootstrap.size));
+	return layers;
+}
+
+static json_t *new_manifest(const struct erofs_image *image, const struct image_source *src,
+	const struct digest *config, size_t config_size, struct error **err)
+{
+	json_t *manifest, *annotations;
+
+	if (member_string_map(src->manifest, "annotations", &annotations, err) < 0)
+		return NULL;
+	manifest = json_pack("{s:i, s:s, s:o, s:o}", "schemaVersion", 2, "mediaType",
+		MEDIA_TYPE_OCI_MANIFEST, "config",
+		new_descriptor(MEDIA_TYPE_OCI_CONFIG, config, config_size), "layers",
+		new_layers(image));
+	if (json_object_size(annotations))
+		json_object_set(manifest, "annotations", annotations);
+	return manifest;
+}
+
+static int add_config(struct image_dest *dest, const json_t *config, struct digest *digest,
+	size_t *size, struct error **err)
+{
+	CLEANUP_FREE char *text = object_format(config, size);
+	CLEANUP_OUTFILE struct outfile *file = NULL;
+
+	if (*size > MANIFEST_MAX_BYTES)
+		return error_set(err, 0,
+			"the config would have %zu bytes, more than the %u that "
+			"registries take",
+			*size, MANIFEST_MAX_BYTES);
+	file = image_dest_new_blob(dest, err);
+	if (!file || outfile_pwrite(file, text, *size, 0, err) < 0)
+		return -1;
+	digest_of(digest, DIGEST_SHA256, text, *size);
+	return image_dest_add_blob(dest, take_ptr(file), digest, *size, err);
+}
+
+int erofs_image_commit(const struct erofs_image *image, const struct image_source *src,
+	struct image_dest *dest, struct digest *manifest_digest, struct error **err)
+{
+	json_auto_t *config = config_convert(image, src, err), *manifest = NULL, *platform = NULL;
+	CLEANUP_FREE char *text = NULL;
+	struct digest config_digest;
+	size_t size;
+
+	if (!config)
+		return error_wrap(err, "%s", src->ref.spec);
+	if (add_config(dest, config, &config_digest, &size, err) < 0)
+		return -1;
+	manifest = new_manifest(image, src, &config_digest, size, err);
+	if (!manifest)
+		return error_wrap(err, "%s", src->ref.spec);
+	text = object_format(manifest, &size);
+	platform = config_platform(config);
+	return image_dest_commit(
+		dest, text, size, MEDIA_TYPE_OCI_MANIFEST, platform, manifest_digest, err);
+}
+
+static const char *role_of(const struct image_layer *l)
+{
+	const char *role = json_string_value(json_object_get(l->annotations, EROFS_ROLE));
+
+	return role ? role : "";
+}
+
+static int check_device(const struct image_layer *l, struct error **err)
+{
+	if (!layer_type_is_erofs(l->media_type))
+		return error_set(err, 0, "%s has the type %s: a device of that type cannot be read",
+			l->name, l->media_type);
+	if (!*role_of(l))
+		return error_set(err, 0,
+			"%s can be mounted by itself: an image of several mountable "
+			"layers cannot be read yet",
+			l->name);
+	if (strcmp(role_of(l), ROLE_DEVICE) != 0)
+		return error_set(err, 0, "%s has an unknown role (" EROFS_ROLE ")", l->name);
+	return 0;
+}
+
+static bool is_tar_image(const struct image_source *src)
+{
+	for (size_t i = 0; i < src->n_layers; i++)
+		if (layer_type_is_erofs(src->layers[i].media_type))
+			return false;
+	return true;
+}
+
+static int check_found(const struct image_source *src, struct error **err)
+{
+	const struct image_layer *last = &src->layers[src->n_layers - 1];
+
+	if (!layer_type_is_erofs(last->media_type) || *role_of(last))
+		return error_set(err, 0, "its last layer is no EROFS bootstrap");
+	for (size_t i = 0; i + 1 < src->n_layers; i++)
+		if (check_device(&src->layers[i], err) < 0)
+			return -1;
+	if (!config_has_erofs(src->config))
+		return error_set(err, 0, "its config does not name erofs in os.features");
+	return 0;
+}
+
+int erofs_image_find(struct erofs_found *found, const struct image_source *src, struct error **err)
+{
+	*found = (struct erofs_found){ 0 };
+	if (is_tar_image(src)) {
+		error_set(err, 0, "%s: it is an image of tar layers, not a converted one",
+			src->ref.spec);
+		return error_hint(err, "erofs-convert convert %s oci:DIR:TAG", src->ref.spec);
+	}
+	if (check_found(src, err) < 0)
+		return error_wrap(err, "%s", src->ref.spec);
+	found->n_devices = src->n_layers - 1;
+	found->devices = xcalloc(found->n_devices, sizeof(*found->devices));
+	for (size_t i = 0; i < found->n_devices; i++)
+		found->devices[i] = &src->layers[i];
+	found->bootstrap = &src->layers[src->n_layers - 1];
+	return 0;
+}
+
+void erofs_found_free(struct erofs_found *found)
+{
+	free(found->devices);
+	*found = (struct erofs_found){ 0 };
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/*
+ * The manifest and config of a converted image: everything that depends on the draft
+ * specification of EROFS image layers (docs/format/image.md) stands here.
+ */
+#ifndef IMAGE_EROFS_H
+#define IMAGE_EROFS_H
+
+#include "lib/base/digest.h"
+#include "lib/image/dest.h"
+#include "lib/image/source.h"
+
+#define EROFS_MEDIA_TYPE      "application/vnd.erofs"
+#define EROFS_MEDIA_TYPE_ZSTD "application/vnd.erofs+zstd"
+#define EROFS_ROLE	      "org.erofs.role"
+
+/* One layer of the converted image. */
+struct erofs_layer {
+	struct digest digest; /* of the blob as stored */
+	struct digest diff_id; /* of the uncompressed stream; raw: the same */
+	uint64_t size; /* bytes as stored */
+	size_t source_layer; /* device: which layer of the source brought its data */
+};
+
+struct erofs_image {
+	struct erofs_layer *devices; /* in device-table order */
+	size_t n_devices;
+	struct erofs_layer bootstrap;
+};
+
+/*
+ * Write config and manifest of `image` for `src` into `dest` and commit. The source's config is
+ * kept, but for rootfs.diff_ids, os.features and history: entries whose layer made no device
+ * become empty_layer, and one entry is added for the bootstrap.
+ */
+int erofs_image_commit(const struct erofs_image *image, const struct image_source *src,
+	struct image_dest *dest, struct digest *manifest_digest, struct error **err);
+
+/* What a reader finds: devices and bootstrap of a converted image, with their descriptors. */
+struct erofs_found {
+	const struct image_layer **devices; /* into src->layers */
+	size_t n_devices;
+	const struct image_layer *bootstrap;
+};
+
+/* Fails with a sentence when `src` is no EROFS image in this form (a tar image, say). */
+int erofs_image_find(struct erofs_found *found, const struct image_source *src, struct error **err);
+void erofs_found_free(struct erofs_found *found);
+
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/image/ref.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "lib/base/mem.h"
+
+#define KNOWN "oci:DIR[:TAG] (an image layout) or tar:FILE[,FILE...] (layer tars, lowest first)"
+
+/* Transports of skopeo's that are known by name; some are to be read from only. */
+static const struct {
+	const char *prefix;
+	const char *sentence;
+	bool is_destination;
+} elsewhere[] = {
+	{ "oci-archive:", "this version does not read or write oci-archive: yet", true },
+	{ "docker-archive:", "this version does not read docker-archive: yet" },
+	{ "docker://", "this version does not read or write registries (docker://) yet", true },
+	{ "docker-daemon:", "the Docker daemon's store is not read directly" },
+	{ "containers-storage:", "the store of podman and buildah is not read directly" },
+	{ "dir:", "skopeo's dir: is not supported", true },
+};
+
+static int fail_elsewhere(size_t i, const char *spec, struct error **err)
+{
+	error_set(err, 0, "%s: %s", spec, elsewhere[i].sentence);
+	return error_hint(err,
+		"as a source: skopeo copy %s oci:DIR:TAG, then use oci:DIR:TAG; "
+		"as a destination: write oci:DIR:TAG, then skopeo copy oci:DIR:TAG %s",
+		spec, spec);
+}
+
+static int fail_source(size_t i, const char *spec, struct error **err)
+{
+	error_set(err, 0, "%s: %s", spec, elsewhere[i].sentence);
+	return error_hint(err, "skopeo copy %s oci:DIR:TAG, then use oci:DIR:TAG", spec);
+}
+
+/* "a:b" names a transport if a is a word; "./a:b" and "a/b:c" are paths and image names. */
+static int fail_unknown(const char *spec, struct error **err)
+{
+	size_t n = strcspn(spec, ":");
+	size_t word = strspn(spec, "abcdefghijklmnopqrstuvwxyz-");
+
+	if (!*spec) {
+		error_set(err, 0, "the image reference is empty");
+		return error_hint(err, "write " KNOWN);
+	}
+	if (spec[n] == ':' && word == n && n > 0)
+		error_set(err, 0, "%s: unknown transport \"%.*s:\"", spec, (int)n, spec);
+	else
+		error_set(err, 0, "%s: the transport is missing", spec);
+	return error_hint(err,
+		"write " KNOWN "; an image in a registry: skopeo copy docker://NAME oci:DIR:TAG");
+}
+
+/* At the first colon, as containers/image does: a layout's path cannot contain one. */
+static int parse_oci(struct image_ref *ref, const char *rest, struct error **err)
+{
+	size_t n = strcspn(rest, ":");
+
+	if (n == 0) {
+		error_set(err, 0, "%s: the directory is missing", ref->spec);
+		return error_hint(err, "write oci:DIR[:TAG]");
+	}
+	ref->transport = TRANSPORT_OCI;
+	ref->path = xstrndup(rest, n);
+	if (rest[n] == ':' && rest[n + 1])
+		ref->tag = xstrdup(rest + n + 1);
+	return 0;
+}
+
+static int parse_tar(struct image_ref *ref, const char *rest, struct error **err)
+{
+	size_t cap = 0, pipes = 0;
+
+	ref->transport = TRANSPORT_TAR;
+	for (const char *p = rest;; p++) {
+		size_t n = strcspn(p, ",");
+
+		if (n == 0) {
+			error_set(err, 0, "%s: a file name is missing", ref->spec);
+			return error_hint(err, "write tar:FILE[,FILE...], lowest layer first");
+		}
+		ref->files = xgrow(ref->files, ref->n_files, &cap, sizeof(*ref->files));
+		ref->files[ref->n_files++] = xstrndup(p, n);
+		pipes += n == 1 && *p == '-';
+		p += n;
+		if (!*p)
+			break;
+	}
+	if (pipes > 1)
+		return error_set(err, 0, "%s: standard input (-) can be only one layer", ref->spec);
+	return 0;
+}
+
+static int parse(struct image_ref *ref, const char *spec, struct error **err)
+{
+	if (strncmp(spec, "oci:", 4) == 0)
+		return parse_oci(ref, spec + 4, err);
+	if (strncmp(spec, "tar:", 4) == 0)
+		return parse_tar(ref, spec + 4, err);
+	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++) {
+		const char *prefix = elsewhere[i].prefix;
+
+		if (strncmp(spec, prefix, strlen(prefix)) != 0)
+			continue;
+		if (!elsewhere[i].is_destination)
+			return fail_source(i, spec, err);
+		return fail_elsewhere(i, spec, err);
+	}
+	return fail_unknown(spec, err);
+}
+
+int image_ref_parse(struct image_ref *ref, const char *spec, struct error **err)
+{
+	*ref = (struct image_ref){ .spec = xstrdup(spec) };
+	if (parse(ref, spec, err) == 0)
+		return 0;
+	image_ref_free(ref);
+	return -1;
+}
+
+void image_ref_copy(struct image_ref *to, const struct image_ref *from)
+{
+	*to = (struct image_ref){ .transport = from->transport, .n_files = from->n_files };
+	to->spec = xstrdup(from->spec);
+	to->path = from->path ? xstrdup(from->path) : NULL;
+	to->tag = from->tag ? xstrdup(from->tag) : NULL;
+	to->files = from->files ? xcalloc(from->n_files, sizeof(*to->files)) : NULL;
+	for (size_t i = 0; i < from->n_files; i++)
+		to->files[i] = xstrdup(from->files[i]);
+}
+
+void image_ref_free(struct image_ref *ref)
+{
+	free(ref->spec);
+	free(ref->path);
+	free(ref->tag);
+	for (size_t i = 0; i < ref->n_files; i++)
+		free(ref->files[i]);
+	free(ref->files);
+	*ref = (struct image_ref){ 0 };
+}
+
+static size_t alphanumeric(const char *s)
+{
+	size_t n = 0;
+
+	while (isascii((unsigned char)s[n]) && isalnum((unsigned char)s[n]))
+		n++;
+	return n;
+}
+
+/*
+ * ref       ::= component ("/" component)*
+ * component ::= alphanum (separator alphanum)*
+ * separator ::= [-._:@+] | "--"		(image-spec, annotations.md)
+ */
+bool image_ref_tag_is_valid(const char *tag)
+{
+	for (;;) {
+		size_t n = alphanumeric(tag);
+
+		if (n == 0)
+			return false;
+		tag += n;
+		if (!*tag)
+			return true;
+		if (!strchr("-._:@+/", *tag))
+			return false;
+		tag += strncmp(tag, "--", 2) == 0 ? 2 : 1;
+	}
+}

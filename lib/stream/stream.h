@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/*
+ * Bytes in, from wherever: a file today, a registry's answer tomorrow.
+ */
+#ifndef STREAM_STREAM_H
+#define STREAM_STREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+
+struct stream {
+	/* 1 to len bytes, 0 at the end, -1 with *err set. May block. */
+	ssize_t (*read)(struct stream *s, void *buf, size_t len, struct error **err);
+	void (*close)(struct stream *s); /* frees s too */
+};
+
+/* Read a file; `name` is for errors. Takes the descriptor over. */
+struct stream *stream_from_fd(int fd, const char *name);
+
+static inline void cleanup_stream_(struct stream **s)
+{
+	if (*s)
+		(*s)->close(*s);
+}
+
+#define CLEANUP_STREAM CLEANUP(cleanup_stream_)
+
+#endif

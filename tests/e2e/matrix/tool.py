@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+"""Runs erofs-convert, and the independent extraction it is judged by."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+
+import tap
+
+TOOL = os.environ.get("EROFS_CONVERT", os.path.join(os.environ.get("top_builddir", "."), "erofs-convert"))
+LIMIT = 60  # seconds; nothing here takes long, so what does is stuck
+
+
+def run(*args, **kw):
+    """The tool with these arguments: a CompletedProcess with text in it. Sanitizers' reports and
+    death by an unexpected signal fail the test at once."""
+    kw.setdefault("timeout", LIMIT)
+    done = subprocess.run([TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, **kw)
+    done.stdout = done.stdout.decode("utf-8", "backslashreplace")
+    done.stderr = done.stderr.decode("utf-8", "backslashreplace")
+    if done.returncode < 0 or "Sanitizer" in done.stderr or "runtime error:" in done.stderr:
+        tap.fail(f"the tool crashed: status {done.returncode}", command(args), done.stderr)
+    return done
+
+
+def command(args):
+    return "command: erofs-convert " + " ".join(tap.show(a)[1:-1] for a in args)
+
+
+def succeed(*args, **kw):
+    done = run(*args, **kw)
+    if done.returncode != 0:
+        tap.fail(f"expected success, seen exit status {done.returncode}", command(args), done.stderr)
+    return done
+
+
+def refused(*args, status=(1,), says=(), **kw):
+    """Expects a refusal: the status, and one line on stderr that says all of `says`.
+    An alternative is a tuple inside `says`. Letters' case does not matter."""
+    done = run(*args, **kw)
+    seen = [command(args), f"seen: exit status {done.returncode}, stderr:", done.stderr or "(empty)"]
+    if done.returncode not in status:
+        tap.fail(f"expected exit status {' or '.join(map(str, status))}", *seen)
+    if done.stdout:
+        tap.fail("expected nothing on stdout", *seen, "stdout:", done.stdout)
+    lines = done.stderr.splitlines()
+    if len(lines) != 1 or not done.stderr.endswith("\n"):
+        tap.fail("expected exactly one line on stderr", *seen)
+    if not lines[0].startswith("erofs-convert: error: "):
+        tap.fail("expected the line to start with 'erofs-convert: error: '", *seen)
+    if not lines[0].isprintable():
+        tap.fail("expected no control characters in the line", *seen)
+    for text in says:
+        options = text if isinstance(text, tuple) else (text,)
+        if not any(o.lower() in lines[0].lower() for o in options):
+            tap.fail(f"expected the line to say {' or '.join(map(repr, options))}", *seen)
+    return lines[0]
+
+
+def convert(source, dest, *options, **kw):
+    """Converts without compression; checks that stdout is the manifest's digest and nothing else."""
+    done = succeed("convert", "--compression", "none", *options, source, dest, **kw)
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}\n", done.stdout):
+        tap.fail("expected the manifest digest, and nothing else, on stdout", command(("convert", source, dest)),
+                 f"seen: {done.stdout!r}")
+    return done
+
+
+def mount(image, point):
+    os.makedirs(point, exist_ok=True)
+    return succeed("mount", image, point)
+
+
+def umount(point):
+    return succeed("umount", point)
+
+
+def umoci_unpack(layout, tag, bundle):
+    """The rootfs that umoci makes of the image. Raises CalledProcessError where umoci refuses it."""
+    tap.need_tool("umoci")
+    subprocess.run(["umoci", "--log=error", "unpack", "--image", f"{layout}:{tag}", bundle], check=True,
+                   capture_output=True, timeout=LIMIT, umask=0o022)
+    return os.path.join(bundle, "rootfs")
+
+
+def have_umoci():
+    return os.geteuid() == 0 and shutil.which("umoci") is not None
+
+
+def snapshot(path):
+    """Everything below `path`, names and bytes: equal snapshots are equal directories.
+    A path that does not exist has a snapshot too."""
+    found = {}
+    if not os.path.lexists(path):
+        return {"": "absent"}
+    for base, dirs, files in os.walk(os.fsencode(path)):
+        inside = os.path.relpath(base, os.fsencode(path))
+        found[inside] = "directory"
+        for name in dirs:
+            if os.path.islink(os.path.join(base, name)):
+                found[os.path.join(inside, name)] = "link"
+        for name in files:
+            with open(os.path.join(base, name), "rb") as data:
+                found[os.path.join(inside, name)] = hashlib.sha256(data.read()).hexdigest()
+    return found
+
+
+def snapshot_difference(before, after):
+    """Lines that say how two snapshots differ; none when they are equal."""
+    lines = []
+    for name in sorted(before.keys() | after.keys(), key=lambda n: os.fsencode(n)):
+        a, b = before.get(name), after.get(name)
+        if a != b:
+            lines.append(f"{name!r}: " + ("appeared" if a is None else "vanished" if b is None else "changed"))
+    return lines

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/image/ref.h"
+
+#include "tests/unit/tap.h"
+
+static bool fails(const char *spec, const char *sentence, const char *hint)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct image_ref ref;
+
+	if (image_ref_parse(&ref, spec, &err) == 0) {
+		image_ref_free(&ref);
+		return false;
+	}
+	if (strstr(err->msg, sentence) && err->hint && strstr(err->hint, hint))
+		return true;
+	printf("# %s: \"%s\", hint \"%s\"\n", spec, err->msg, err->hint ? err->hint : "(none)");
+	return false;
+}
+
+static bool is_layout(const char *spec, const char *path, const char *tag)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
+
+	return image_ref_parse(&ref, spec, &err) == 0 && ref.transport == TRANSPORT_OCI &&
+	       strcmp(ref.spec, spec) == 0 && strcmp(ref.path, path) == 0 &&
+	       (tag ? ref.tag && strcmp(ref.tag, tag) == 0 : !ref.tag);
+}
+
+static void a_layout_is_split_at_the_first_colon(void)
+{
+	CHECK(is_layout("oci:dir", "dir", NULL));
+	CHECK(is_layout("oci:dir:", "dir", NULL));
+	CHECK(is_layout("oci:a/b:tag", "a/b", "tag"));
+	CHECK(is_layout("oci:/d:host:5000/app:1", "/d", "host:5000/app:1"));
+}
+
+static void a_layout_without_directory_is_refused(void)
+{
+	CHECK(fails("oci:", "directory is missing", "oci:DIR[:TAG]"));
+	CHECK(fails("oci::tag", "directory is missing", "oci:DIR[:TAG]"));
+}
+
+static void tar_files_are_a_list(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
+
+	CHECK(image_ref_parse(&ref, "tar:base.tar,-,a:b.tar.gz", &err) == 0);
+	CHECK(ref.transport == TRANSPORT_TAR);
+	CHECK_U64(ref.n_files, 3);
+	CHECK_STR(ref.files[0], "base.tar");
+	CHECK_STR(ref.files[1], "-");
+	CHECK_STR(ref.files[2], "a:b.tar.gz");
+	CHECK(!ref.path && !ref.tag);
+}
+
+static void an_empty_tar_file_name_is_refused(void)
+{
+	CHECK(fails("tar:", "file name is missing", "lowest layer first"));
+	CHECK(fails("tar:a,,b", "file name is missing", "lowest layer first"));
+	CHECK(fails("tar:a,", "file name is missing", "lowest layer first"));
+}
+
+static void standard_input_can_be_one_layer_only(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct image_ref ref;
+
+	CHECK(image_ref_parse(&ref, "tar:-,-", &err) < 0);
+	CHECK(err && strstr(err->msg, "standard input"));
+}
+
+static void transports_to_come_are_named_with_a_way_round(void)
+{
+	CHECK(fails(
+		"oci-archive:a.tar:1", "oci-archive: yet", "skopeo copy oci-archive:a.tar:1 oci:"));
+	CHECK(fails("docker-archive:-", "docker-archive: yet", "skopeo copy docker-archive:-"));
+	CHECK(fails(
+		"docker://alpine:3", "registries", "skopeo copy docker://alpine:3 oci:DIR:TAG"));
+	CHECK(fails("dir:x", "not supported", "skopeo copy dir:x"));
+}
+
+static void local_stores_are_answered_with_the_copy_that_does_it(void)
+{
+	CHECK(fails(
+		"docker-daemon:app:1", "daemon", "skopeo copy docker-daemon:app:1 oci:DIR:TAG"));
+	CHECK(fails("containers-storage:app", "podman", "skopeo copy containers-storage:app"));
+}
+
+static void a_missing_or_unknown_transport_shows_the_known_ones(void)
+{
+	CHECK(fails("", "empty", "oci:DIR[:TAG]"));
+	CHECK(fails("alpine", "transport is missing", "tar:FILE"));
+	CHECK(fails("./dir:x", "transport is missing", "oci:DIR[:TAG]"));
+	CHECK(fails("host.example/app:1", "transport is missing", "docker://"));
+	CHECK(fails("alpine:3.19", "unknown transport \"alpine:\"", "docker://"));
+	CHECK(fails("docker:x", "unknown transport \"docker:\"", "oci:DIR"));
+}
+
+static void tags_follow_the_grammar_of_image_spec(void)
+{
+	CHECK(image_ref_tag_is_valid("1"));
+	CHECK(image_ref_tag_is_valid("v1.2.3-rc_1+x@y"));
+	CHECK(image_ref_tag_is_valid("host:5000/a/b:c"));
+	CHECK(image_ref_tag_is_valid("a--b"));
+	CHECK(!image_ref_tag_is_valid(""));
+	CHECK(!image_ref_tag_is_valid("-a"));
+	CHECK(!image_ref_tag_is_valid("a-"));
+	CHECK(!image_ref_tag_is_valid("a---b"));
+	CHECK(!image_ref_tag_is_valid("a..b"));
+	CHECK(!image_ref_tag_is_valid("a//b"));
+	CHECK(!image_ref_tag_is_valid("a b"));
+	CHECK(!image_ref_tag_is_valid("\xc3\xa4"));
+}
+
+static void a_copy_stands_alone(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref copy = { 0 };
+	struct image_ref ref;
+
+	CHECK(image_ref_parse(&ref, "tar:a,b", &err) == 0);
+	image_ref_copy(&copy, &ref);
+	image_ref_free(&ref);
+	CHECK_U64(copy.n_files, 2);
+	CHECK_STR(copy.files[1], "b");
+	CHECK_STR(copy.spec, "tar:a,b");
+}
+
+int main(void)
+{
+	RUN(a_layout_is_split_at_the_first_colon);
+	RUN(a_layout_without_directory_is_refused);
+	RUN(tar_files_are_a_list);
+	RUN(an_empty_tar_file_name_is_refused);
+	RUN(standard_input_can_be_one_layer_only);
+	RUN(transports_to_come_are_named_with_a_way_round);
+	RUN(local_stores_are_answered_with_the_copy_that_does_it);
+	RUN(a_missing_or_unknown_transport_shows_the_known_ones);
+	RUN(tags_follow_the_grammar_of_image_spec);
+	RUN(a_copy_stands_alone);
+	return tap_done();
+}
