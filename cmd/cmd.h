@@ -55,6 +55,9 @@ int cmd_fail(struct error *e);
 /* A usage error: one line, where to look, return CMD_USAGE. */
 int cmd_usage(const struct verb *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same, for an error that came from below; frees it. */
+int cmd_usage_error(const struct verb *verb, struct error *e);
+
 /* Print a JSON result on stdout, indented, with a newline; takes the reference. */
 int cmd_print_json(json_t *json);
 

@@ -17,7 +17,7 @@
 enum { JOBS_MAX = 256 };
 
 static const char *platform, *compression = "none";
-static uint64_t chunk_size = PLACE_CHUNK_DEFAULT, jobs;
+static uint64_t chunk_size, min_match, min_hole, jobs;
 
 static const struct cmd_option options[] = {
 	{ .name = "platform", .arg = "OS/ARCH[/VARIANT]", .string = &platform,
@@ -26,7 +26,11 @@ static const struct cmd_option options[] = {
 		.help = "how data blobs are stored (default: none)" },
 	{ .name = "chunk-size", .arg = "BYTES", .number = &chunk_size, .min = PLACE_CHUNK_MIN,
 		.max = PLACE_CHUNK_MAX,
-		.help = "the least that is shared; a power of two (default: 32K)" },
+		.help = "granularity of chunk indexes; a power of two (default: 4K)" },
+	{ .name = "min-match", .arg = "BYTES", .number = &min_match, .min = 4096, .max = 1 << 30,
+		.help = "the shortest run of blocks that files share (default: 16K)" },
+	{ .name = "min-hole", .arg = "BYTES", .number = &min_hole, .min = 4096, .max = 1 << 30,
+		.help = "the shortest run of zeros that becomes a hole (default: 16K)" },
 	{ .name = "jobs", .letter = 'j', .arg = "N", .number = &jobs, .min = 1, .max = JOBS_MAX,
 		.help = "threads to use (default: one for each processor)" },
 	{ 0 },
@@ -67,28 +71,38 @@ static int print_result(const struct convert_result *r)
 	return cmd_flush();
 }
 
-static int convert(const char *source, const char *destination, struct convert_result *result,
-	struct error **err)
+static struct place_rules rules(void)
+{
+	struct place_rules r = PLACE_DEFAULTS;
+
+	if (chunk_size)
+		r.chunk_size = chunk_size;
+	if (min_match)
+		r.min_match = min_match;
+	if (min_hole)
+		r.min_hole = min_hole;
+	return r;
+}
+
+static int convert(const char *source, const char *destination, const struct platform *wanted,
+	struct convert_result *result, struct error **err)
 {
 	const struct convert_options o = {
-		.chunk_size = chunk_size,
+		.rules = rules(),
 		.jobs = jobs ? (unsigned)jobs : available_processors(),
 		.progress = progress_mode(),
 	};
 	CLEANUP_IMAGE_REF struct image_ref src_ref = { 0 }, dest_ref = { 0 };
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_IMAGE_DEST struct image_dest *dest = NULL;
-	struct platform wanted;
 
 	if (image_ref_parse(&src_ref, source, err) < 0 ||
 		image_ref_parse(&dest_ref, destination, err) < 0)
 		return -1;
-	if (platform && platform_parse(&wanted, platform, err) < 0)
-		return -1;
 	dest = image_dest_open(&dest_ref, err);
 	if (!dest)
 		return -1;
-	src = image_source_open(&src_ref, platform ? &wanted : NULL, err);
+	src = image_source_open(&src_ref, wanted, err);
 	if (!src)
 		return -1;
 	log_debug("%s: %zu layers, %s; %u threads", source, src->n_layers, src->platform_text,
@@ -99,6 +113,7 @@ static int convert(const char *source, const char *destination, struct convert_r
 static int run(int argc, char **argv)
 {
 	struct convert_result result;
+	struct platform wanted;
 	struct error *e = NULL;
 
 	if (strcmp(compression, "none") != 0)
@@ -108,8 +123,10 @@ static int run(int argc, char **argv)
 	if (chunk_size & (chunk_size - 1))
 		return cmd_usage(&verb_convert, "--chunk-size %" PRIu64 " is not a power of two",
 			chunk_size);
+	if (platform && platform_parse(&wanted, platform, &e) < 0)
+		return cmd_usage_error(&verb_convert, e);
 	interrupt_catch();
-	if (convert(argv[0], argv[1], &result, &e) < 0) {
+	if (convert(argv[0], argv[1], platform ? &wanted : NULL, &result, &e) < 0) {
 		int status = cmd_fail(e);
 
 		interrupt_die();

@@ -51,6 +51,14 @@ int cmd_usage(const struct verb *verb, const char *fmt, ...)
 	return CMD_USAGE;
 }
 
+int cmd_usage_error(const struct verb *verb, struct error *e)
+{
+	int status = cmd_usage(verb, "%s", e->msg);
+
+	error_free(e);
+	return status;
+}
+
 int cmd_flush(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

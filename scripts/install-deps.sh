@@ -18,7 +18,7 @@ build='autoconf automake make gcc libc6-dev pkg-config
 	libzstd-dev libxxhash-dev uuid-dev libssl-dev libisal-dev libjansson-dev'
 images='mmdebstrap umoci python3 zstd debian-archive-keyring ca-certificates'
 test='git clang libclang-rt-dev skopeo erofs-utils golang-go libarchive-tools attr acl
-	isal xz-utils bzip2 jq shellcheck clang-format mandoc procps'
+	isal xz-utils bzip2 jq shellcheck clang-format mandoc'
 
 packages=$build
 list=
@@ -32,12 +32,14 @@ for arg; do
 	esac
 done
 if [ -n "$list" ]; then
-	printf '%s\n' $packages # shellcheck disable=SC2086
+	# shellcheck disable=SC2086
+	printf '%s\n' $packages
 	exit 0
 fi
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	# Elsewhere ./configure says what is missing.
+	# shellcheck disable=SC2086
 	echo "install-deps.sh: this is no Debian; please install the equivalents of:" $packages >&2
 	exit 1
 fi
@@ -50,7 +52,6 @@ done
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"
-sudo=
 if [ "$(id -u)" != 0 ]; then
 	if ! command -v sudo >/dev/null; then
 		echo "install-deps.sh: packages are missing; as root, run:" >&2
@@ -60,6 +61,8 @@ if [ "$(id -u)" != 0 ]; then
 	sudo="sudo env"
 	# Without a terminal nobody can type a password: then fail, never wait.
 	[ -t 0 ] || sudo="sudo -n env"
+else
+	sudo="env"
 fi
 
 echo "  installing:$missing"
@@ -70,7 +73,6 @@ quietly()
 	# shellcheck disable=SC2086
 	$sudo DEBIAN_FRONTEND=noninteractive "$@" </dev/null >"$log" 2>&1
 }
-[ -n "$sudo" ] || sudo=env
 
 # Lists that are there may be good enough; when they are not, fetch them, once.
 # shellcheck disable=SC2086

@@ -6,6 +6,11 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
 
 static struct {
 	pthread_mutex_t lock;
@@ -42,17 +47,40 @@ void log_set_status(void (*draw)(void *arg, bool show), void *arg)
 	log_unlock();
 }
 
+/*
+ * Paths in messages may hold anything: control characters are shown as \ooo, so that a line
+ * stays one line and no image speaks to the terminal. Other bytes are the locale's business.
+ */
+static void show_controls(char **text)
+{
+	char *out, *at;
+	size_t n = 0;
+
+	for (const char *c = *text; *c; c++)
+		n += (unsigned char)*c < ' ' || *c == 0x7f;
+	if (!n)
+		return;
+	out = at = xmalloc(strlen(*text) + 3 * n + 1);
+	for (const char *c = *text; *c; c++) {
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			at += sprintf(at, "\\%03o", (unsigned char)*c);
+		else
+			*at++ = *c;
+	}
+	*at = '\0';
+	free(*text);
+	*text = out;
+}
+
 static void line(const char *label, const char *fmt, va_list ap)
 {
+	CLEANUP_FREE char *text = xvasprintf(fmt, ap);
+
+	show_controls(&text);
 	log_lock();
 	if (logger.draw)
 		logger.draw(logger.draw_arg, false);
-	flockfile(stderr);
-	fputs("erofs-convert: ", stderr);
-	fputs(label, stderr);
-	vfprintf(stderr, fmt, ap);
-	putc_unlocked('\n', stderr);
-	funlockfile(stderr);
+	fprintf(stderr, "erofs-convert: %s%s\n", label, text);
 	if (logger.draw)
 		logger.draw(logger.draw_arg, true);
 	log_unlock();

@@ -16,7 +16,6 @@
 #include "lib/base/mem.h"
 #include "lib/bootstrap/bootstrap.h"
 #include "lib/convert/merge.h"
-#include "lib/convert/place.h"
 #include "lib/convert/reader.h"
 #include "lib/image/erofs.h"
 #include "lib/stream/decompress.h"
@@ -257,7 +256,7 @@ static int merge_layers(struct conversion *c, struct error **err)
 	};
 	struct progress *progress;
 
-	c->merge = merge_new(&ops, &c->tree, &c->secret, c->src->n_layers, c->options->chunk_size,
+	c->merge = merge_new(&ops, &c->tree, &c->secret, c->src->n_layers, &c->options->rules,
 		2 * c->options->jobs + 2);
 	progress = progress_start(c->options->progress, "converting", total_bytes(c->src),
 		bytes_read, c);

@@ -7,12 +7,13 @@
 
 #include "lib/base/digest.h"
 #include "lib/base/progress.h"
+#include "lib/convert/place.h"
 #include "lib/image/dest.h"
 #include "lib/image/source.h"
 
 struct convert_options {
-	size_t chunk_size; /* bytes; a power of two, PLACE_CHUNK_MIN to PLACE_CHUNK_MAX */
-	unsigned jobs;	   /* threads; 1 and up */
+	struct place_rules rules; /* chunk_size from PLACE_CHUNK_MIN to PLACE_CHUNK_MAX */
+	unsigned jobs;		  /* threads; 1 and up */
 	enum progress_mode progress;
 };
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
-#include "lib/convert/place.h"
 #include "lib/tree/apply.h"
 
 enum { PRIORITY_MERGE = 3, FRAME_SIZE = 256 * 1024 };
@@ -218,7 +217,7 @@ static void zero_key(const struct dedupe_secret *secret, struct block_key *key)
 }
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
-	const struct dedupe_secret *secret, size_t n_layers, size_t chunk_size, unsigned max_frames)
+	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules, unsigned max_frames)
 {
 	struct merge *m = xzalloc(sizeof(*m));
 	struct block_key zero;
@@ -228,7 +227,7 @@ struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
 	m->apply = apply_new(tree);
 	m->index = dedupe_index_new();
 	zero_key(secret, &zero);
-	m->placer = placer_new(m->index, &zero, chunk_size, store, m);
+	m->placer = placer_new(m->index, &zero, rules, store, m);
 	strand_init(&m->strand, ops->workers, PRIORITY_MERGE);
 	m->flow = blob_flow_new(ops->workers, &m->strand, FRAME_SIZE, max_frames, flow_failed, m);
 	pthread_mutex_init(&m->lock, NULL);

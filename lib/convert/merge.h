@@ -9,6 +9,7 @@
 #include "lib/base/outfile.h"
 #include "lib/blob/writer.h"
 #include "lib/convert/batch.h"
+#include "lib/convert/place.h"
 #include "lib/convert/reader.h"
 #include "lib/tree/tree.h"
 
@@ -34,7 +35,7 @@ struct merge_ops {
 struct merge;
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
-	const struct dedupe_secret *secret, size_t n_layers, size_t chunk_size, unsigned max_frames);
+	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules, unsigned max_frames);
 
 /* A scanned batch of any layer; each layer's in order. On any worker. */
 void merge_take(struct merge *m, struct batch *b);

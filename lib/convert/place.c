@@ -11,19 +11,18 @@
 
 enum {
 	BLOCK = DEDUPE_BLOCK,
-	MATCH_BLOCKS = PLACE_CHUNK_MAX / BLOCK,
+	HELD_MAX = PLACE_CHUNK_MAX / BLOCK, /* blocks held back while a run is undecided */
 	INDEXES_WANTED = 8192, /* a large file takes larger chunks to stay near this */
 };
 #define SPARSE_COST_MAX (UINT64_C(4) << 30) /* bytes of index and padding for one sparse file */
 
-/* What is known of the chunk so far. */
-enum chunk_state {
-	CHUNK_ZEROS,  /* nothing but zeros; an empty chunk too */
-	CHUNK_MATCH,  /* stored somewhere, as far as seen */
-	CHUNK_STORED, /* its blocks go to the blob */
+enum run_state {
+	RUN_STORED, /* blocks go to the blob; a new run may begin at the next chunk */
+	RUN_ZEROS,  /* n_held blocks of zeros, only counted */
+	RUN_MATCH,  /* the n_held blocks lie one after the other at each of starts[] */
 };
 
-struct pending_block {
+struct held_block {
 	struct block_key key;
 	uint16_t len; /* 0: zeros */
 	uint8_t data[BLOCK];
@@ -32,34 +31,37 @@ struct pending_block {
 struct placer {
 	const struct dedupe_index *index;
 	struct block_key zero;
-	uint64_t min_chunk_blk;
+	struct place_rules rules;
 	place_store_fn store;
 	void *arg;
-	/* the file */
-	uint64_t chunk_blk;
+	/* the file; sizes in blocks from here on */
+	uint64_t chunk, min_match, min_hole;
+	uint64_t at; /* blocks taken so far, those held included */
 	struct tree_extent *extents;
 	size_t n_extents, cap;
-	uint32_t follows; /* number of the stored block after the last match, or 0 */
-	/* the chunk */
-	enum chunk_state state;
-	uint64_t n_blk;
-	uint32_t starts[DEDUPE_CANDIDATES + 1]; /* numbers that its first block may have */
+	uint32_t near;	  /* number of the first block of the file's last match, or 0 ... */
+	uint64_t near_at; /* ... and where in the file that stands */
+	/* the run; it begins at a multiple of chunk */
+	enum run_state state;
+	uint64_t n_held;
+	bool taken; /* RUN_MATCH: an earlier part of this run is already in extents */
+	uint32_t starts[DEDUPE_CANDIDATES + 1]; /* numbers that its first held block may have */
 	unsigned n_starts;
-	struct pending_block *pending; /* of CHUNK_MATCH: its n_blk blocks */
+	struct held_block *held;
 };
 
 struct placer *placer_new(const struct dedupe_index *index, const struct block_key *zero,
-	size_t chunk_size, place_store_fn store, void *arg)
+	const struct place_rules *rules, place_store_fn store, void *arg)
 {
 	struct placer *p = xzalloc(sizeof(*p));
 
 	*p = (struct placer){
 		.index = index,
 		.zero = *zero,
-		.min_chunk_blk = chunk_size / BLOCK,
+		.rules = *rules,
 		.store = store,
 		.arg = arg,
-		.pending = xcalloc(MATCH_BLOCKS, sizeof(*p->pending)),
+		.held = xcalloc(HELD_MAX, sizeof(*p->held)),
 	};
 	return p;
 }
@@ -69,7 +71,7 @@ void placer_free(struct placer *p)
 	if (!p)
 		return;
 	free(p->extents);
-	free(p->pending);
+	free(p->held);
 	free(p);
 }
 
@@ -126,7 +128,7 @@ static uint64_t sparse_cost(const struct entry *e, unsigned bits)
 
 static int choose_sparse_chunk(struct placer *p, const struct entry *e, struct error **err)
 {
-	unsigned least = (unsigned)__builtin_ctzll(p->min_chunk_blk * BLOCK), best = least;
+	unsigned least = (unsigned)__builtin_ctzll(p->rules.chunk_size), best = least;
 	uint64_t data = 0, lowest = UINT64_MAX;
 
 	for (size_t i = 0; i < e->n_regions; i++)
@@ -144,21 +146,31 @@ static int choose_sparse_chunk(struct placer *p, const struct entry *e, struct e
 			"sparse file of %" PRIu64 " bytes with %zu scattered pieces of data; "
 			"EROFS would need over 4 GiB to describe it",
 			e->size, e->n_regions);
-	p->chunk_blk = UINT64_C(1) << (best - EROFS_BLOCK_BITS);
+	p->chunk = UINT64_C(1) << (best - EROFS_BLOCK_BITS);
+	p->min_hole = p->chunk;
 	return 0;
+}
+
+static uint64_t at_least(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
 }
 
 int placer_begin(struct placer *p, const struct entry *e, struct error **err)
 {
+	p->at = 0;
 	p->n_extents = 0;
-	p->follows = 0;
-	p->state = CHUNK_ZEROS;
-	p->n_blk = 0;
-	p->chunk_blk = p->min_chunk_blk;
-	if (e->sparse)
-		return choose_sparse_chunk(p, e, err);
-	while (p->chunk_blk < MATCH_BLOCKS && e->size / BLOCK / p->chunk_blk > INDEXES_WANTED)
-		p->chunk_blk *= 2;
+	p->near = 0;
+	p->state = RUN_STORED;
+	p->n_held = 0;
+	p->chunk = p->rules.chunk_size / BLOCK;
+	p->min_hole = p->rules.min_hole / BLOCK;
+	if (e->sparse && choose_sparse_chunk(p, e, err) < 0)
+		return -1;
+	while (!e->sparse && p->chunk < HELD_MAX && e->size / BLOCK / p->chunk > INDEXES_WANTED)
+		p->chunk *= 2;
+	p->min_match = at_least(p->rules.min_match / BLOCK, p->chunk);
+	p->min_hole = at_least(p->min_hole, p->chunk);
 	return 0;
 }
 
@@ -178,61 +190,26 @@ static int store_block(struct placer *p, const uint8_t *data, size_t len,
 	return 0;
 }
 
-/* The chunk is not stored anywhere as a whole: what was held back of it goes to the blob. */
-static int store_chunk_so_far(struct placer *p, struct error **err)
+/* Held blocks from number `first` of them on go to the blob after all. */
+static int store_held(struct placer *p, uint64_t first, struct error **err)
 {
-	bool zeros = p->state == CHUNK_ZEROS; /* only counted: there may be very many */
+	bool zeros = p->state == RUN_ZEROS; /* only counted: there may be very many */
 
-	p->state = CHUNK_STORED;
-	for (uint64_t i = 0; i < p->n_blk; i++) {
-		const struct pending_block *b = zeros ? NULL : &p->pending[i];
+	p->state = RUN_STORED;
+	for (uint64_t i = first; i < p->n_held; i++) {
+		const struct held_block *b = zeros ? NULL : &p->held[i];
 
 		if (store_block(p, b ? b->data : NULL, b ? b->len : 0, b ? &b->key : &p->zero,
 			    err) < 0)
 			return -1;
 	}
+	p->n_held = 0;
 	return 0;
 }
 
-/* Keep the starts where block n_blk of the chunk has this key. */
-static void filter_starts(struct placer *p, uint64_t n_blk, const struct block_key *key)
+static void hold(struct placer *p, const uint8_t *data, size_t len, const struct block_key *key)
 {
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < p->n_starts; i++) {
-		uint64_t number = p->starts[i] + n_blk;
-
-		if (number <= UINT32_MAX &&
-			dedupe_matches(p->index, (uint32_t)number, p->starts[i], key))
-			p->starts[kept++] = p->starts[i];
-	}
-	p->n_starts = kept;
-}
-
-/*
- * The first block of the chunk that is no zeros, after p->n_blk of zeros: where may the chunk
- * lie? First of all right behind the file's last match.
- */
-static void find_starts(struct placer *p, const struct block_key *key)
-{
-	uint32_t found[DEDUPE_CANDIDATES];
-	unsigned n = dedupe_find(p->index, key, found);
-
-	p->n_starts = 0;
-	if (p->follows)
-		p->starts[p->n_starts++] = p->follows;
-	for (unsigned i = 0; i < n; i++)
-		if (found[i] > p->n_blk && found[i] - p->n_blk != p->follows)
-			p->starts[p->n_starts++] = (uint32_t)(found[i] - p->n_blk);
-	for (uint64_t i = 0; i < p->n_blk; i++)
-		filter_starts(p, i, &p->zero);
-	filter_starts(p, p->n_blk, key);
-}
-
-static void hold_back(struct placer *p, const uint8_t *data, size_t len,
-	const struct block_key *key)
-{
-	struct pending_block *b = &p->pending[p->n_blk];
+	struct held_block *b = &p->held[p->n_held++];
 
 	b->key = *key;
 	b->len = (uint16_t)len;
@@ -240,59 +217,147 @@ static void hold_back(struct placer *p, const uint8_t *data, size_t len,
 		memcpy(b->data, data, len);
 }
 
-/* The zeros that were only counted become blocks that are held back. */
-static void begin_match(struct placer *p)
+/* Keep the starts whose block `n` on from there has this key; false and unchanged if none. */
+static bool filter_starts(struct placer *p, uint64_t n, const struct block_key *key)
 {
-	uint64_t n = p->n_blk;
+	uint32_t kept[DEDUPE_CANDIDATES + 1];
+	unsigned n_kept = 0;
 
-	for (p->n_blk = 0; p->n_blk < n; p->n_blk++)
-		hold_back(p, NULL, 0, &p->zero);
-	p->state = CHUNK_MATCH;
-}
+	for (unsigned i = 0; i < p->n_starts; i++) {
+		uint64_t number = p->starts[i] + n;
 
-static void end_chunk(struct placer *p)
-{
-	if (p->state == CHUNK_ZEROS && p->n_blk)
-		add_hole(p, p->n_blk);
-	if (p->state == CHUNK_MATCH) {
-		add_extent(p, p->n_blk, dedupe_addr(p->index, p->starts[0]));
-		p->follows = p->starts[0] + (uint32_t)p->n_blk;
-	} else {
-		p->follows = 0;
+		if (number <= UINT32_MAX &&
+			dedupe_matches(p->index, (uint32_t)number, p->starts[i], key))
+			kept[n_kept++] = p->starts[i];
 	}
-	p->state = CHUNK_ZEROS;
-	p->n_blk = 0;
+	if (!n_kept)
+		return false;
+	memcpy(p->starts, kept, n_kept * sizeof(*kept));
+	p->n_starts = n_kept;
+	return true;
 }
 
-/* A block that is no zeros in a chunk that has been zeros so far. */
-static int leave_zeros(struct placer *p, const struct block_key *key, struct error **err)
+/* Where the run would lie if the file went on as its last match did: the best place of all. */
+static uint32_t near_start(const struct placer *p, uint64_t run_at)
 {
+	uint64_t number = p->near + (run_at - p->near_at);
+
+	return p->near && number <= UINT32_MAX ? (uint32_t)number : 0;
+}
+
+/* May `zeros` held blocks of zeros and then a block with this key lie somewhere? */
+static bool find_starts(struct placer *p, uint64_t zeros, const struct block_key *key)
+{
+	uint32_t found[DEDUPE_CANDIDATES], near = near_start(p, p->at - zeros);
+	unsigned n = dedupe_find(p->index, key, found);
+
 	p->n_starts = 0;
-	if (p->chunk_blk <= MATCH_BLOCKS)
-		find_starts(p, key);
-	if (!p->n_starts)
-		return store_chunk_so_far(p, err);
-	begin_match(p);
+	if (near)
+		p->starts[p->n_starts++] = near;
+	for (unsigned i = 0; i < n; i++)
+		if (found[i] > zeros && found[i] - zeros != near)
+			p->starts[p->n_starts++] = (uint32_t)(found[i] - zeros);
+	for (uint64_t i = 0; i < zeros; i++)
+		if (!filter_starts(p, i, &p->zero))
+			return false;
+	return filter_starts(p, zeros, key);
+}
+
+/* The first n held blocks are taken from where they lie. */
+static void take_match(struct placer *p, uint64_t n)
+{
+	if (!n)
+		return;
+	add_extent(p, n, dedupe_addr(p->index, p->starts[0]));
+	p->near = p->starts[0];
+	p->near_at = p->at - p->n_held;
+}
+
+/*
+ * The run of matching blocks ends before the next block. What is left of its last chunk is
+ * stored, except at the end of the file.
+ */
+static int end_match(struct placer *p, bool at_end, struct error **err)
+{
+	uint64_t n = at_end ? p->n_held : p->n_held - p->n_held % p->chunk;
+	bool whole_file = at_end && p->n_held == p->at;
+
+	if (!p->taken && !whole_file && n < p->min_match)
+		n = 0;
+	take_match(p, n);
+	return store_held(p, n, err);
+}
+
+/* So much is held back that the run is decided: it goes on from a new start. */
+static void continue_match(struct placer *p)
+{
+	take_match(p, p->n_held);
+	p->starts[0] += (uint32_t)p->n_held;
+	p->n_starts = 1;
+	p->n_held = 0;
+	p->taken = true;
+}
+
+/* A run of zeros ends before the next block; what is no hole of it stays held. */
+static void end_zeros(struct placer *p, bool at_end)
+{
+	uint64_t n = at_end ? p->n_held : p->n_held - p->n_held % p->chunk;
+	bool whole_file = at_end && p->n_held == p->at;
+
+	if (!whole_file && n < p->min_hole)
+		n = 0;
+	if (n)
+		add_hole(p, n);
+	p->n_held -= n;
+}
+
+/* Held zeros and the block of that key begin a match, or the zeros are stored. */
+static int begin_match(struct placer *p, const struct block_key *key, struct error **err)
+{
+	uint64_t zeros = p->n_held;
+
+	if (zeros >= HELD_MAX || p->chunk > HELD_MAX || !find_starts(p, zeros, key))
+		return store_held(p, 0, err);
+	p->n_held = 0;
+	while (p->n_held < zeros)
+		hold(p, NULL, 0, &p->zero);
+	p->state = RUN_MATCH;
+	p->taken = false;
 	return 0;
 }
 
+/* The next block cannot go on with the run: end it, so that the block may begin another. */
+static int end_run(struct placer *p, const struct block_key *key, struct error **err)
+{
+	if (p->state == RUN_MATCH)
+		return end_match(p, false, err);
+	end_zeros(p, false);
+	return begin_match(p, key, err);
+}
+
+/* len 0: a block of zeros. */
 static int add_block(struct placer *p, const uint8_t *data, size_t len,
 	const struct block_key *key, struct error **err)
 {
-	if (p->state == CHUNK_ZEROS && len) {
-		if (leave_zeros(p, key, err) < 0)
+	if ((p->state == RUN_MATCH && !filter_starts(p, p->n_held, key)) ||
+		(p->state == RUN_ZEROS && len))
+		if (end_run(p, key, err) < 0)
 			return -1;
-	} else if (p->state == CHUNK_MATCH) {
-		filter_starts(p, p->n_blk, key);
-		if (!p->n_starts && store_chunk_so_far(p, err) < 0)
+	if (p->state == RUN_STORED && p->at % p->chunk == 0) {
+		if (!len)
+			p->state = RUN_ZEROS;
+		else if (begin_match(p, key, err) < 0)
 			return -1;
 	}
-	if (p->state == CHUNK_MATCH)
-		hold_back(p, data, len, key);
-	else if (p->state == CHUNK_STORED && store_block(p, data, len, key, err) < 0)
-		return -1;
-	if (++p->n_blk == p->chunk_blk)
-		end_chunk(p);
+	p->at++;
+	if (p->state == RUN_STORED)
+		return store_block(p, data, len, key, err);
+	if (p->state == RUN_ZEROS)
+		p->n_held++;
+	else
+		hold(p, data, len, key);
+	if (p->state == RUN_MATCH && p->n_held == HELD_MAX)
+		continue_match(p);
 	return 0;
 }
 
@@ -306,30 +371,32 @@ int placer_block(struct placer *p, const uint8_t *data, size_t len, const struct
 
 int placer_holes(struct placer *p, uint64_t n, struct error **err)
 {
-	uint64_t whole;
-
-	while (n && p->n_blk && p->state != CHUNK_ZEROS) {
+	/* to where a run of zeros has begun; from there on they are only counted */
+	for (; n && p->state != RUN_ZEROS; n--)
 		if (add_block(p, NULL, 0, &p->zero, err) < 0)
 			return -1;
-		n--;
-	}
-	whole = (p->n_blk + n) / p->chunk_blk * p->chunk_blk;
-	if (whole) {
-		n -= whole - p->n_blk;
-		add_hole(p, whole);
-		p->n_blk = 0;
-		p->follows = 0;
-	}
-	p->n_blk += n;
+	p->n_held += n;
+	p->at += n;
 	return 0;
+}
+
+static int end_file(struct placer *p, struct error **err)
+{
+	if (p->state == RUN_MATCH)
+		return end_match(p, true, err);
+	if (p->state == RUN_STORED)
+		return 0;
+	end_zeros(p, true);
+	return store_held(p, 0, err);
 }
 
 int placer_end(struct placer *p, struct tree_extents **extents, struct error **err)
 {
 	size_t size;
 
-	end_chunk(p);
 	*extents = NULL;
+	if (end_file(p, err) < 0)
+		return -1;
 	if (!p->n_extents || (p->n_extents == 1 && !p->extents[0].device))
 		return 0;
 	if (p->n_extents > UINT32_MAX)

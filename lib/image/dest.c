@@ -61,7 +61,7 @@ static int prepare_new(struct image_dest *dest, struct error **err)
 {
 	struct stat st;
 
-	if (lstat(dest->dir, &st) == 0)
+	if (lstat(dest->dir, &st) == 0 && S_ISLNK(st.st_mode))
 		return error_set(err, 0, "%s is a symbolic link that leads nowhere", dest->dir);
 	if (!dest->parent)
 		return error_set(err, ENOENT, "cannot make the directory %s", dest->dir);

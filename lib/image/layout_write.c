@@ -33,9 +33,11 @@ int layout_lock(const char *dir, struct error **err)
 
 		if (fd < 0)
 			return error_set(err, errno, "cannot open %s", dir);
-		do {
+		rc = flock(fd, LOCK_EX | LOCK_NB);
+		if (rc < 0 && errno == EWOULDBLOCK)
+			log_debug("waiting for another process to finish with %s", dir);
+		while (rc < 0 && (errno == EWOULDBLOCK || errno == EINTR))
 			rc = flock(fd, LOCK_EX);
-		} while (rc < 0 && errno == EINTR);
 		if (rc < 0) /* NFS, for one, locks no directories */
 			log_warn("%s cannot be locked (%s): let only one process write to it", dir,
 				strerror(errno));

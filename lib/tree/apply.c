@@ -77,30 +77,49 @@ static void mark(struct apply *a, uint32_t name)
 	}
 }
 
-/* Remove what lower layers left in a directory. A second time in one layer finds nothing. */
-static void purge(struct apply *a, uint32_t dir)
+/* What a directory is that no entry names (docs/design.md, decision 6). */
+static void forget_metadata(struct tree_inode *dir)
+{
+	dir->mode = S_IFDIR | 0755;
+	dir->uid = dir->gid = 0;
+	dir->mtime = 0;
+	dir->mtime_nsec = 0;
+	dir->xattrs = 0;
+}
+
+/*
+ * This layer hides what lower ones say of a directory, but has put something into it: it
+ * stays, with no more than this layer says of it.
+ */
+static void hide_below(struct apply *a, struct tree_inode *dir)
+{
+	dir->mark = a->layer;
+	if (dir->layer != a->layer)
+		forget_metadata(dir);
+}
+
+/* Remove what lower layers left in a directory: a second time in one layer finds nothing. */
+static int purge_once(struct apply *a, uint32_t dir)
 {
 	struct tree *t = a->tree;
 	uint32_t name, next;
-	bool skip;
 
 	if (tree_inode(t, dir)->mark == a->layer)
-		return;
+		return 0;
 	tree_inode(t, dir)->mark = a->layer;
 	for (name = tree_walk(t, dir, 0, false); name; name = next) {
 		const struct tree_name *n = tree_name(t, name);
 		struct tree_inode *inode = tree_inode(t, n->inode);
+		bool gone = n->layer != a->layer;
+		bool skip = gone || (S_ISDIR(inode->mode) && inode->mark == a->layer);
 
-		if (n->layer != a->layer) {
-			next = tree_walk(t, dir, name, true);
-			tree_remove(t, name);
-			continue;
-		}
-		skip = S_ISDIR(inode->mode) && inode->mark == a->layer;
-		if (S_ISDIR(inode->mode))
-			inode->mark = a->layer;
+		if (!skip && S_ISDIR(inode->mode))
+			hide_below(a, inode);
 		next = tree_walk(t, dir, name, skip);
+		if (gone)
+			tree_remove(t, name);
 	}
+	return 0;
 }
 
 static bool begins_with(struct path_part part, const char *prefix)
@@ -124,7 +143,7 @@ static int apply_whiteout(struct apply *a, struct error **err)
 	struct path_part base = a->parts.of[a->parts.n - 1];
 	bool opaque = is_word(base, ".wh..wh..opq");
 	struct tree *t = a->tree;
-	uint32_t name;
+	uint32_t name, dir;
 
 	if (!opaque && begins_with(base, ".wh..wh."))
 		return 0;
@@ -136,18 +155,21 @@ static int apply_whiteout(struct apply *a, struct error **err)
 		return -1;
 	if (a->at.missing.n)
 		return 0;
-	if (opaque) {
-		purge(a, a->at.dir);
-		return 0;
-	}
+	if (opaque)
+		return purge_once(a, a->at.dir);
 	name = tree_find(t, a->at.dir, base.name, base.len);
 	if (!name)
 		return 0;
-	if (tree_name(t, name)->layer != a->layer)
+	if (tree_name(t, name)->layer != a->layer) {
 		tree_remove(t, name);
-	else if (tree_is_dir(t, tree_name(t, name)->inode))
-		purge(a, tree_name(t, name)->inode);
-	return 0;
+		return 0;
+	}
+	if (!tree_is_dir(t, tree_name(t, name)->inode))
+		return 0;
+	dir = tree_name(t, name)->inode;
+	if (tree_inode(t, dir)->layer != a->layer)
+		forget_metadata(tree_inode(t, dir));
+	return purge_once(a, dir);
 }
 
 static int check_name(struct path_part part, struct error **err)
@@ -273,6 +295,7 @@ static void set_metadata(struct apply *a, uint32_t id, const struct entry *e)
 {
 	struct tree_inode *inode = tree_inode(a->tree, id);
 
+	inode->layer = a->layer;
 	inode->mode = (uint16_t)((inode->mode & S_IFMT) | e->mode);
 	inode->uid = e->uid;
 	inode->gid = e->gid;

@@ -48,6 +48,7 @@ struct tree_inode {
 	uint32_t xattrs; /* a set of tree->xattrs, 0: none */
 	uint32_t mark;	 /* apply.c: the layer that it was purged in; lib/bootstrap: its place */
 	uint16_t mode;	 /* with S_IFMT; 0: a hard link whose target is still to come */
+	uint16_t layer;	 /* whose entry said all this; 0: a directory that none has named */
 };
 
 struct tree_name {

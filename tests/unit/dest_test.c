@@ -463,7 +463,7 @@ static void crowd(const char *parent, const char *dir)
 {
 	pid_t pids[20];
 	int ready[2], status, failed = 0;
-	char tag[8], byte;
+	char tag[16], byte;
 
 	CHECK(pipe(ready) == 0);
 	for (int i = 0; i < 20; i++) {
@@ -673,7 +673,7 @@ static void kill_twice(const char *parent, const char *dir, enum before before)
 {
 	enum end end = KILLED;
 
-	for (long n = 0; end == KILLED; n += 6) {
+	for (long n = 0; end == KILLED; n += 10) {
 		if (!leave_journal(dir, before))
 			return;
 		end = kill_after(dir, WHOLE_RUN, n);
@@ -754,11 +754,11 @@ static void with_an_unreadable_manifest_only_the_journal_goes(void)
 	CLEANUP_TMPDIR char *dir = fixture_make();
 	CLEANUP_FREE char *journal = xasprintf("%s/" JOURNAL_FILE, dir);
 	CLEANUP_FREE char *orphan = NULL;
-	json_auto_t *blob = fixture_blob(dir, TAR_TYPE, "orphan", 6);
 	json_t *image = fixture_image(dir, "amd64", "one");
 	CLEANUP_ERROR struct error *err = NULL;
 	struct digest d;
 
+	json_decref(fixture_blob(dir, TAR_TYPE, "orphan", 6));
 	digest_of(&d, DIGEST_SHA256, "orphan", 6);
 	orphan = layout_blob_path(dir, &d);
 	json_object_set_new(image, "size", json_integer(1));

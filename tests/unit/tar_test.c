@@ -133,7 +133,7 @@ static void seal(uint8_t *b, bool as_signed)
 	memset(b + 148, ' ', 8);
 	for (size_t i = 0; i < TAR_BLOCK; i++)
 		sum += as_signed ? (int8_t)b[i] : b[i];
-	snprintf((char *)b + 148, 8, "%06o", (unsigned)sum);
+	snprintf((char *)b + 148, 8, "%06o", (unsigned)sum & 0777777);
 }
 
 static void make_header(uint8_t *b, const char *name, const char *magic)

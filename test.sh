@@ -1,0 +1,199 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+# Install what is needed, build, and run all tests, in several configurations.
+set -euo pipefail
+
+usage()
+{
+	cat <<-END
+	usage: ./test.sh [--quick]
+
+	Builds below build/ (the checkout stays as it is) and runs every test:
+	  gcc         warnings are errors; make check
+	  clang       warnings are errors; compiled only
+	  sanitizers  AddressSanitizer and UBSan; make check without the slow tests
+	  distcheck   make distcheck with the unit tests
+	  fuzzers     for a short time each
+	--quick: only the first. As root, tests also mount images, and real images are made
+	from Debian packages first (once; they are kept in .cache/images).
+
+	With CI=true and as root, a skipped test is a failure unless the kernel is the reason.
+	TEST_JOBS=N (default: one for each processor) sets how much runs at once.
+	The last line is: N passed, N failed, N skipped
+	END
+}
+
+quick=
+for arg; do
+	case $arg in
+	--quick) quick=yes ;;
+	-h | --help) usage; exit 0 ;;
+	*) usage >&2; exit 2 ;;
+	esac
+done
+
+top=$(cd "$(dirname "$0")" && pwd)
+cd "$top"
+exec </dev/null
+jobs=${TEST_JOBS:-$(nproc)}
+logs=$top/build/logs
+mkdir -p "$logs"
+export EROFS_CONVERT_IMAGES=${EROFS_CONVERT_IMAGES:-$top/.cache/images}
+
+# Too slow with sanitizers, and they prove nothing more there.
+slow='tests/e2e/real-images.test'
+
+# What may be skipped in CI as root: only what this kernel does not offer.
+allowed_skips='mounts of plain files need Linux|th(e|is) kernel has no |Linux [0-9.a-z-]* cannot mount EROFS|no loop device'
+
+passed=0 failed=0 skipped=0
+finished=
+summary()
+{
+	# Ended before its end: that is a failure too, whatever has passed.
+	[ -n "$finished" ] || fail "test.sh ended before its end"
+	echo "$passed passed, $failed failed, $skipped skipped"
+}
+trap summary EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+heading() { printf '== [%4d s] %s\n' "$SECONDS" "$*"; }
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "FAILED: $*"; }
+
+# Run a command with its output in a log; when it fails, show the end.
+logged() # NAME COMMAND...
+{
+	local log=$logs/$1.log
+	shift
+	if ! "$@" >"$log" 2>&1; then
+		grep -n -E -m 5 '(error|Error|warning):|\*\*\*' "$log" || true
+		echo "--- the end of $log:"
+		tail -n 30 "$log"
+		return 1
+	fi
+}
+
+# A step that counts as one test.
+step() # NAME COMMAND...
+{
+	if logged "$@"; then pass; else fail "$1"; return 1; fi
+}
+
+configure() # DIR FLAGS...
+{
+	local dir=$top/build/$1 flags
+	shift
+	mkdir -p "$dir"
+	flags=$(printf '%q ' "$@")
+	# Configured like this already: make itself notices newer build files.
+	[ -e "$dir/Makefile" ] && [ "$(cat "$dir/.flags" 2>/dev/null)" = "$flags" ] && return 0
+	(cd "$dir" && ../src/configure -q "$@") || return 1
+	echo "$flags" >"$dir/.flags"
+}
+
+build() # DIR FLAGS... (a step for each of both would say nothing more)
+{
+	configure "$@" && make -C "build/$1" -j"$jobs"
+}
+
+# What make says of a variable.
+make_variable() # DIR NAME
+{
+	printf 'include Makefile\nprint-it: ; @echo %s\n' "\$($2)" | make -s --no-print-directory -C "build/$1" -f - print-it
+}
+
+# Run make check and add up what its tests say.
+check() # DIR MAKE-ARGUMENTS...
+{
+	local dir=build/$1 log=$logs/check-$1.log status=0 good bad left line
+	shift
+	find "$dir" -name '*.trs' -delete
+	# Passing tests are thousands of lines; the others are shown as they come.
+	make -C "$dir" -j"$jobs" check "$@" >"$log" 2>&1 &
+	local make=$!
+	tail -n +1 -f --pid=$make "$log" 2>/dev/null |
+		grep -E --line-buffered '^(FAIL|ERROR|XPASS|XFAIL|SKIP):' | sed -u 's/^/  /' || true
+	wait $make || status=$?
+
+	read -r good bad left < <(find "$dir" -name '*.trs' -exec cat {} + | awk '
+		/^:test-result: (PASS|XFAIL)/ { good++ }
+		/^:test-result: (FAIL|ERROR|XPASS)/ { bad++ }
+		/^:test-result: SKIP/ { left++ }
+		END { print good + 0, bad + 0, left + 0 }')
+	echo "  $good passed, $bad failed, $left skipped"
+	passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
+
+	while read -r line; do
+		echo "--- the end of ${line%.trs}.log:"
+		tail -n 40 "${line%.trs}.log"
+	done < <(find "$dir" -name '*.trs' -exec grep -lE '^:test-result: (FAIL|ERROR|XPASS)' {} + | sed -n 1,10p)
+	if [ $status != 0 ] && [ "$bad" = 0 ]; then
+		# It did not come to the tests, or not to their end.
+		echo "--- the end of $log:"
+		tail -n 30 "$log"
+		fail "$dir: make check"
+	elif [ $((good + bad + left)) = 0 ]; then
+		fail "$dir: make check ran no tests"
+	fi
+
+	# As root in CI everything that the kernel offers must have run.
+	if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ]; then
+		while read -r line; do
+			fail "skipped, and the kernel is not the reason: $line"
+		done < <(grep -E '^SKIP:' "$log" | grep -v -E "$allowed_skips")
+	fi
+}
+
+heading "what the tests need"
+scripts/install-deps.sh --test
+
+heading "a copy of the sources: build/src"
+logged snapshot scripts/snapshot.sh build/src
+
+if [ "$(id -u)" = 0 ]; then
+	heading "real images"
+	step images tests/images/make-images.sh || true
+	sed 's/^ */  /' "$logs/images.log"
+else
+	echo "  not root: no images are made, and what mounts is skipped"
+fi
+
+heading "gcc: build"
+if step build-gcc build gcc CC=gcc --enable-werror; then
+	heading "gcc: make check"
+	check gcc
+fi
+
+if [ -z "$quick" ]; then
+	heading "clang: build"
+	# The test programs too.
+	if step build-clang build clang CC=clang --enable-werror; then
+		step build-clang-tests make -C build/clang -j"$jobs" check TESTS= || true
+	fi
+
+	heading "sanitizers: build"
+	if step build-san build san CC=gcc --enable-sanitizers --enable-werror CFLAGS='-g -O1'; then
+		heading "sanitizers: make check, without the slow tests"
+		tests=$(make_variable san TESTS | tr ' ' '\n' | grep -v -F "$slow" | tr '\n' ' ')
+		check san TESTS="$tests"
+	fi
+
+	heading "make distcheck"
+	tests=$(make_variable gcc TESTS | tr ' ' '\n' | grep '^tests/unit/' | tr '\n' ' ')
+	step distcheck make -C build/gcc -j"$jobs" distcheck TESTS="$tests" || true
+
+	if make -C build/clang -n fuzz-run >/dev/null 2>&1; then
+		heading "fuzzers"
+		step fuzz make -C build/clang -j"$jobs" fuzz-run FUZZ_SECONDS="${FUZZ_SECONDS:-20}" || true
+	fi
+
+	heading "shellcheck"
+	mapfile -t scripts < <(cut -f1 build/src/.files | (cd build/src && xargs -d '\n' grep -lE '^#!/bin/(ba)?sh' --))
+	step shellcheck shellcheck -x "${scripts[@]}" || true
+fi
+
+heading "done"
+finished=yes
+[ $failed = 0 ]
