@@ -104,6 +104,19 @@ make_variable() # DIR NAME
 	printf 'include Makefile\nprint-it: ; @echo %s\n' "\$($2)" | make -s --no-print-directory -C "build/$1" -f - print-it
 }
 
+# The failed tests of a log, with what they say about it (before or after their line); if
+# the log has none, as after a crash, its end.
+show_failures() # LOG
+{
+	echo "--- $1"
+	awk '
+		/^(PASS|FAIL|SKIP|XFAIL|XPASS|ERROR):/ && !/^ERROR/ { next }
+		/^#/ { if (after) print; else before = before $0 "\n"; next }
+		/^(not ok|ERROR|Bail out)/ { printf "%s%s\n", before, $0; before = ""; after = found = 1; next }
+		{ before = ""; after = 0 }
+		END { exit !found }' "$1" | sed -n 1,100p || tail -n 40 "$1"
+}
+
 # Run make check and add up what its tests say.
 check() # DIR MAKE-ARGUMENTS...
 {
@@ -126,9 +139,8 @@ check() # DIR MAKE-ARGUMENTS...
 	passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
 
 	while read -r line; do
-		echo "--- the end of ${line%.trs}.log:"
-		tail -n 40 "${line%.trs}.log"
-	done < <(find "$dir" -name '*.trs' -exec grep -lE '^:test-result: (FAIL|ERROR|XPASS)' {} + | sed -n 1,10p)
+		show_failures "${line%.trs}.log"
+	done < <(find "$dir" -name '*.trs' -exec grep -lE '^:test-result: (FAIL|ERROR|XPASS)' {} + | sort)
 	if [ $status != 0 ] && [ "$bad" = 0 ]; then
 		# It did not come to the tests, or not to their end.
 		echo "--- the end of $log:"

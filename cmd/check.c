@@ -10,11 +10,13 @@
 #include "lib/verify/check.h"
 #include "lib/verify/parts.h"
 
-static const char *platform_name;
+static const char *platform;
 
 static const struct cmd_option options[] = {
-	{ "platform", 0, "OS/ARCH[/VARIANT]", "which image of several (default: this machine's)",
-		NULL, &platform_name },
+	{ .name = "platform",
+		.arg = "OS/ARCH[/VARIANT]",
+		.string = &platform,
+		.help = "which image of several (default: this machine's)" },
 	{ 0 },
 };
 
@@ -57,10 +59,13 @@ static int run(int argc, char **argv)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_CHECK_RESULT struct check_result result = { 0 };
+	struct platform wanted;
 	struct error *err = NULL;
 	int status;
 
-	src = parts_open_image(argv[0], platform_name, &err);
+	if (platform && platform_parse(&wanted, platform, &err) < 0)
+		return cmd_usage_error(&verb_check, err);
+	src = parts_open_image(argv[0], platform ? &wanted : NULL, &err);
 	if (!src || check_image(&result, src, &err) < 0)
 		return fail(err);
 	for (size_t i = 0; i < result.n_faults; i++)

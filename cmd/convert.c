@@ -123,6 +123,8 @@ static int run(int argc, char **argv)
 	if (chunk_size & (chunk_size - 1))
 		return cmd_usage(&verb_convert, "--chunk-size %" PRIu64 " is not a power of two",
 			chunk_size);
+	if (min_match % 4096 || min_hole % 4096)
+		return cmd_usage(&verb_convert, "--min-match and --min-hole are multiples of 4096");
 	if (platform && platform_parse(&wanted, platform, &e) < 0)
 		return cmd_usage_error(&verb_convert, e);
 	interrupt_catch();
@@ -138,7 +140,7 @@ static int run(int argc, char **argv)
 const struct verb verb_convert = {
 	.name = "convert",
 	.synopsis = "[options] SOURCE DEST",
-	.summary = "turn an image of tar layers into EROFS",
+	.summary = "Convert an image of tar layers to EROFS.",
 	.options = options,
 	.min_args = 2,
 	.max_args = 2,

@@ -9,14 +9,16 @@
 #include "lib/verify/parts.h"
 #include "lib/verify/summary.h"
 
-static const char *platform_name;
+static const char *platform;
 static bool raw, config;
 
 static const struct cmd_option options[] = {
-	{ "raw", 0, NULL, "print the manifest, exactly as stored", &raw },
-	{ "config", 0, NULL, "print the config, exactly as stored", &config },
-	{ "platform", 0, "OS/ARCH[/VARIANT]", "which image of several (default: this machine's)",
-		NULL, &platform_name },
+	{ .name = "raw", .flag = &raw, .help = "print the manifest, exactly as stored" },
+	{ .name = "config", .flag = &config, .help = "print the config, exactly as stored" },
+	{ .name = "platform",
+		.arg = "OS/ARCH[/VARIANT]",
+		.string = &platform,
+		.help = "which image of several (default: this machine's)" },
 	{ 0 },
 };
 
@@ -188,11 +190,14 @@ static int run(int argc, char **argv)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_SUMMARY struct summary summary = { 0 };
+	struct platform wanted;
 	struct error *err = NULL;
 
 	if (raw && config)
 		return cmd_usage(&verb_inspect, "--raw and --config exclude each other");
-	src = parts_open_image(argv[0], platform_name, &err);
+	if (platform && platform_parse(&wanted, platform, &err) < 0)
+		return cmd_usage_error(&verb_inspect, err);
+	src = parts_open_image(argv[0], platform ? &wanted : NULL, &err);
 	if (!src)
 		return cmd_fail(err);
 	if (raw || config)

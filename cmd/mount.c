@@ -10,11 +10,13 @@
 #include "lib/mount/mount.h"
 #include "lib/verify/parts.h"
 
-static const char *platform_name;
+static const char *platform;
 
 static const struct cmd_option options[] = {
-	{ "platform", 0, "OS/ARCH[/VARIANT]", "which image of several (default: this machine's)",
-		NULL, &platform_name },
+	{ .name = "platform",
+		.arg = "OS/ARCH[/VARIANT]",
+		.string = &platform,
+		.help = "which image of several (default: this machine's)" },
 	{ 0 },
 };
 
@@ -79,9 +81,12 @@ static int mount_it(const char *image, const char *mountpoint)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_MOUNTABLE struct mountable files = { 0 };
+	struct platform wanted;
 	struct error *err = NULL;
 
-	src = parts_open_image(image, platform_name, &err);
+	if (platform && platform_parse(&wanted, platform, &err) < 0)
+		return cmd_usage_error(&verb_mount, err);
+	src = parts_open_image(image, platform ? &wanted : NULL, &err);
 	if (!src || mountable_find(&files, src, &err) < 0)
 		return cmd_fail(err);
 	if (mount_image(files.bootstrap, files.devices, files.n_devices, mountpoint, &err) < 0) {

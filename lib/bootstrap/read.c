@@ -99,11 +99,21 @@ static int read_device_table(struct bootstrap *b, struct error **err)
 	return 0;
 }
 
+static int check_root(const struct bootstrap *b, struct error **err)
+{
+	struct bootstrap_inode root;
+
+	if (bootstrap_inode(b, b->super.root_nid, &root, err) < 0)
+		return error_wrap(err, "the root");
+	return S_ISDIR(root.inode.mode) ? 0 : error_set(err, 0, "the root is not a directory");
+}
+
 struct bootstrap *bootstrap_open(int fd, struct error **err)
 {
 	CLEANUP_BOOTSTRAP struct bootstrap *b = xzalloc(sizeof(*b));
 
-	if (map_file(b, fd, err) < 0 || read_super(b, err) < 0 || read_device_table(b, err) < 0)
+	if (map_file(b, fd, err) < 0 || read_super(b, err) < 0 || read_device_table(b, err) < 0 ||
+		check_root(b, err) < 0)
 		return NULL;
 	return take_ptr(b);
 }
@@ -276,6 +286,7 @@ struct scan {
 	void *arg;
 	uint64_t self, parent;
 	bool dot, dotdot;
+	bool stopped; /* by each(), whose error is its own */
 	struct bootstrap_name last;
 };
 
@@ -305,7 +316,8 @@ static int take_name(struct scan *s, const struct bootstrap_name *n, struct erro
 		s->parent = n->nid;
 		return 0;
 	}
-	return s->each(s->arg, n, err);
+	s->stopped = s->each(s->arg, n, err) != 0;
+	return s->stopped ? -1 : 0;
 }
 
 /*
@@ -359,17 +371,28 @@ static int scan_block(struct scan *s, const uint8_t *p, uint32_t len, struct err
 	return 0;
 }
 
+/* The `len` bytes of directory block `k`. */
+static int scan_numbered_block(
+	struct scan *s, const uint8_t *p, uint32_t len, uint64_t k, struct error **err)
+{
+	if (scan_block(s, p, len, err) == 0)
+		return 0;
+	return s->stopped ? -1 : error_wrap(err, "directory block %" PRIu64, k);
+}
+
 static int scan_dir(struct scan *s, const struct bootstrap_flat *f, struct error **err)
 {
-	for (uint64_t at = 0; at < f->head_size; at += EROFS_BLOCK_SIZE) {
+	uint64_t k = 0;
+
+	for (uint64_t at = 0; at < f->head_size; at += EROFS_BLOCK_SIZE, k++) {
 		uint64_t left = f->head_size - at;
 		uint32_t len = left < EROFS_BLOCK_SIZE ? (uint32_t)left : EROFS_BLOCK_SIZE;
 
-		if (scan_block(s, f->head + at, len, err) < 0)
-			return error_wrap(err, "directory block %" PRIu64, at / EROFS_BLOCK_SIZE);
+		if (scan_numbered_block(s, f->head + at, len, k, err) < 0)
+			return -1;
 	}
-	if (f->tail_size && scan_block(s, f->tail, f->tail_size, err) < 0)
-		return error_wrap(err, "directory block %" PRIu64, f->head_size / EROFS_BLOCK_SIZE);
+	if (f->tail_size && scan_numbered_block(s, f->tail, f->tail_size, k, err) < 0)
+		return -1;
 	if (!s->dot || !s->dotdot)
 		return error_set(err, 0, "a directory without \".\" or \"..\"");
 	return 0;

@@ -18,8 +18,9 @@
 struct bootstrap;
 
 /*
- * Map the image; the descriptor stays the caller's and may be closed. The file must not be cut
- * short while it is mapped: a layout's blobs never are, they are replaced as a whole.
+ * Map the image, which must have a root directory; the descriptor stays the caller's and may be
+ * closed. The file must not be cut short while it is mapped: a layout's blobs never are, they are
+ * replaced as a whole.
  */
 struct bootstrap *bootstrap_open(int fd, struct error **err);
 void bootstrap_close(struct bootstrap *b);

@@ -156,8 +156,6 @@ static int visit_root(struct walk *w, struct error **err)
 	w->ended = true; /* without a root there is nothing to go on with */
 	if (bootstrap_inode(w->b, w->dirs[0].nid, &inode, err) < 0)
 		return -1;
-	if (!S_ISDIR(inode.inode.mode))
-		return error_set(err, 0, "the root is not a directory");
 	if (account(w, &inode, err) < 0)
 		return -1;
 	w->ended = false;

@@ -384,13 +384,34 @@ static void finish(struct conversion *c)
 	explicit_bzero(&c->secret, sizeof(c->secret));
 }
 
-int convert_image(struct image_source *src, struct image_dest *dest,
+static int convert_layers(struct image_source *src, struct image_dest *dest,
 	const struct convert_options *options, struct convert_result *result, struct error **err)
 {
 	CLEANUP(finish) struct conversion c = { .src = src, .dest = dest, .options = options };
 
-	*result = (struct convert_result){ 0 };
 	if (start(&c, err) < 0 || merge_layers(&c, err) < 0)
 		return -1;
 	return commit(&c, result, err);
+}
+
+/* An EROFS image begins with zeros: as a tar it would be a good one, and empty. */
+static int check_types(const struct image_source *src, struct error **err)
+{
+	for (size_t i = 0; i < src->n_layers; i++) {
+		const struct image_layer *layer = &src->layers[i];
+
+		if (strncmp(layer->media_type, EROFS_MEDIA_TYPE, strlen(EROFS_MEDIA_TYPE)) == 0)
+			return error_set(err, 0, "%s: %s is an EROFS image; there is no tar to convert",
+				src->ref.spec, layer->name);
+	}
+	return 0;
+}
+
+int convert_image(struct image_source *src, struct image_dest *dest,
+	const struct convert_options *options, struct convert_result *result, struct error **err)
+{
+	*result = (struct convert_result){ 0 };
+	if (check_types(src, err) < 0)
+		return -1;
+	return convert_layers(src, dest, options, result, err);
 }

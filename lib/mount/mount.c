@@ -81,10 +81,9 @@ static int refused(struct error **err, int fs, int code, const char *what)
 {
 	CLEANUP_FREE char *said = fs >= 0 ? kernel_messages(fs) : NULL;
 
-	error_set(err, code, "%s", what);
-	if (!said)
-		return -1;
-	return error_wrap(err, "the kernel says \"%s\"", said);
+	if (said)
+		return error_set(err, code, "%s (kernel: %s)", what, said);
+	return error_set(err, code, "%s", what);
 }
 
 static int need_root(struct error **err)
@@ -220,7 +219,10 @@ static int create(struct making *m, struct error **err)
 	if (fsconfig(m->fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		return 0;
 	code = errno;
-	refused(err, m->fs, code, "the kernel does not mount the image");
+	if (code == ENOTBLK) /* "Block device required" would send people the wrong way */
+		refused(err, m->fs, 0, "the kernel does not mount EROFS from files here");
+	else
+		refused(err, m->fs, code, "the kernel does not mount the image");
 	return explain_create(err, code);
 }
 

@@ -10,7 +10,7 @@
 
 #include "lib/base/mem.h"
 
-enum { INPUT_SIZE = 128 * 1024, MAGIC_SIZE = 6 };
+enum { INPUT_SIZE = 128 * 1024 };
 
 struct decompressor {
 	struct stream stream;
@@ -170,15 +170,35 @@ static bool is_zstd(const uint8_t *p)
 	return !memcmp(p, frame, 4) || ((p[0] & 0xf0) == 0x50 && !memcmp(p + 1, rest, 3));
 }
 
+static bool is_gzip(const uint8_t *p)
+{
+	return p[0] == 0x1f && p[1] == 0x8b && p[2] == 8;
+}
+
+static bool is_xz(const uint8_t *p)
+{
+	return !memcmp(p, "\xfd" "7zXZ", 6);
+}
+
+static bool is_bzip2(const uint8_t *p)
+{
+	return !memcmp(p, "BZh", 3);
+}
+
+bool stream_is_compressed(const uint8_t magic[static STREAM_MAGIC_SIZE])
+{
+	return is_gzip(magic) || is_zstd(magic) || is_xz(magic) || is_bzip2(magic);
+}
+
 static int choose(struct decompressor *d, struct error **err)
 {
-	uint8_t magic[MAGIC_SIZE] = { 0 };
+	uint8_t magic[STREAM_MAGIC_SIZE] = { 0 };
 
-	while (d->fill < MAGIC_SIZE && !d->in_ended)
+	while (d->fill < STREAM_MAGIC_SIZE && !d->in_ended)
 		if (refill(d, err) < 0)
 			return -1;
-	memcpy(magic, d->input, d->fill < MAGIC_SIZE ? d->fill : MAGIC_SIZE);
-	if (magic[0] == 0x1f && magic[1] == 0x8b && magic[2] == 8) {
+	memcpy(magic, d->input, d->fill < STREAM_MAGIC_SIZE ? d->fill : STREAM_MAGIC_SIZE);
+	if (is_gzip(magic)) {
 		d->inflate = xmalloc(sizeof(*d->inflate));
 		isal_inflate_init(d->inflate);
 		d->produce = produce_gzip;
@@ -187,10 +207,10 @@ static int choose(struct decompressor *d, struct error **err)
 		if (!d->zstd)
 			return error_set(err, 0, "no memory to decompress zstd");
 		d->produce = produce_zstd;
-	} else if (!memcmp(magic, "\xfd" "7zXZ", 6)) {
-		return error_set(err, 0, "xz-compressed layers are not supported");
-	} else if (!memcmp(magic, "BZh", 3)) {
-		return error_set(err, 0, "bzip2-compressed layers are not supported");
+	} else if (is_xz(magic)) {
+		return error_set(err, 0, "xz compression is not supported, only gzip and zstd");
+	} else if (is_bzip2(magic)) {
+		return error_set(err, 0, "bzip2 compression is not supported, only gzip and zstd");
 	} else {
 		d->produce = produce_plain;
 	}

@@ -3,6 +3,8 @@
 #ifndef STREAM_DECOMPRESS_H
 #define STREAM_DECOMPRESS_H
 
+#include <stdbool.h>
+
 #include "lib/stream/stream.h"
 
 /*
@@ -12,5 +14,9 @@
  * Memory: 0.5 MiB, and for zstd the frame's window (128 MiB at most).
  */
 struct stream *stream_decompress(struct stream *in);
+
+/* Does something that begins like this need decompressing (or an error that says it cannot be)? */
+#define STREAM_MAGIC_SIZE 6
+bool stream_is_compressed(const uint8_t magic[static STREAM_MAGIC_SIZE]);
 
 #endif

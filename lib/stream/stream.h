@@ -20,6 +20,12 @@ struct stream {
 /* Read a file; `name` is for errors. Takes the descriptor over. */
 struct stream *stream_from_fd(int fd, const char *name);
 
+/*
+ * The bytes [offset, offset + size) of a file, which must have them. Takes the descriptor over;
+ * it may share its position with others.
+ */
+struct stream *stream_from_range(int fd, uint64_t offset, uint64_t size, const char *name);
+
 static inline void cleanup_stream_(struct stream **s)
 {
 	if (*s)

@@ -33,6 +33,10 @@ struct apply {
 	size_t n_pending, pending_cap;
 	char *warned[WARNED_MAX]; /* names of xattrs */
 	size_t n_warned;
+	/* where the last entry went: entries of one directory mostly follow each other */
+	char *last_prefix; /* its path up to its last part, as the layer spells it */
+	size_t last_len, last_cap;
+	uint32_t last_dir; /* 0: not known */
 };
 
 struct apply *apply_new(struct tree *tree)
@@ -54,6 +58,7 @@ void apply_free(struct apply *a)
 		free(a->warned[i]);
 	free(a->pairs);
 	free(a->pending);
+	free(a->last_prefix);
 	free(a);
 }
 
@@ -63,6 +68,13 @@ int apply_begin_layer(struct apply *a, struct error **err)
 		return error_set(err, 0, "the image has more than %d layers", UINT16_MAX);
 	a->layer++;
 	return 0;
+}
+
+/* Only a removal can change where a path leads that led somewhere before. */
+static void remove_name(struct apply *a, uint32_t name)
+{
+	a->last_dir = 0;
+	tree_remove(a->tree, name);
 }
 
 /*
@@ -117,7 +129,7 @@ static int purge_once(struct apply *a, uint32_t dir)
 			hide_below(a, inode);
 		next = tree_walk(t, dir, name, skip);
 		if (gone)
-			tree_remove(t, name);
+			remove_name(a, name);
 	}
 	return 0;
 }
@@ -161,7 +173,7 @@ static int apply_whiteout(struct apply *a, struct error **err)
 	if (!name)
 		return 0;
 	if (tree_name(t, name)->layer != a->layer) {
-		tree_remove(t, name);
+		remove_name(a, name);
 		return 0;
 	}
 	if (!tree_is_dir(t, tree_name(t, name)->inode))
@@ -188,7 +200,7 @@ static uint32_t make_dir(struct apply *a, uint32_t dir, struct path_part part, s
 	if (check_name(part, err) < 0)
 		return 0;
 	if (old)
-		tree_remove(a->tree, old);
+		remove_name(a, old);
 	inode = tree_new_inode(a->tree, S_IFDIR | 0755, err);
 	if (!inode || !tree_link(a->tree, dir, part.name, part.len, inode, err))
 		return 0;
@@ -196,7 +208,7 @@ static uint32_t make_dir(struct apply *a, uint32_t dir, struct path_part part, s
 }
 
 /* The directory of the entry's path; parents that no entry names are 0755 root:root, mtime 0. */
-static uint32_t parent_dir(struct apply *a, struct error **err)
+static uint32_t find_parent_dir(struct apply *a, struct error **err)
 {
 	uint32_t dir;
 
@@ -206,6 +218,23 @@ static uint32_t parent_dir(struct apply *a, struct error **err)
 	for (size_t i = 0; dir && i < a->at.missing.n; i++)
 		dir = make_dir(a, dir, a->at.missing.of[i], err);
 	return dir;
+}
+
+static uint32_t parent_dir(struct apply *a, const struct entry *e, struct error **err)
+{
+	size_t len = (size_t)(a->parts.of[a->parts.n - 1].name - e->path);
+
+	if (a->last_dir && len == a->last_len && !memcmp(e->path, a->last_prefix, len))
+		return a->last_dir;
+	a->last_dir = find_parent_dir(a, err);
+	if (len > a->last_cap) {
+		a->last_cap = len + 256;
+		a->last_prefix = xrealloc_array(a->last_prefix, a->last_cap, 1);
+	}
+	if (len)
+		memcpy(a->last_prefix, e->path, len);
+	a->last_len = len;
+	return a->last_dir;
 }
 
 static void warn_xattr(struct apply *a, const struct entry *e, const char *name, const char *why)
@@ -453,7 +482,7 @@ static int apply_parts(struct apply *a, const struct entry *e, uint32_t *file, s
 	base = a->parts.of[a->parts.n - 1];
 	if (begins_with(base, ".wh."))
 		return apply_whiteout(a, err);
-	if (check_name(base, err) < 0 || !(dir = parent_dir(a, err)))
+	if (check_name(base, err) < 0 || !(dir = parent_dir(a, e, err)))
 		return -1;
 	old = tree_find(a->tree, dir, base.name, base.len);
 	if (old && e->type == ENTRY_DIR && tree_is_dir(a->tree, tree_name(a->tree, old)->inode)) {
@@ -462,7 +491,7 @@ static int apply_parts(struct apply *a, const struct entry *e, uint32_t *file, s
 		return 0;
 	}
 	if (old)
-		tree_remove(a->tree, old);
+		remove_name(a, old);
 	if (e->type == ENTRY_HARDLINK)
 		return add_hardlink(a, dir, e, err);
 	return add_inode(a, dir, e, file, err);
@@ -492,7 +521,7 @@ static int settle(struct apply *a, const struct pending *p, uint32_t target, str
 	struct tree_name old = *tree_name(a->tree, p->name);
 	uint32_t name;
 
-	tree_remove(a->tree, p->name);
+	remove_name(a, p->name);
 	name = tree_link(a->tree, old.dir, old.name, old.len, target, err);
 	mark(a, name);
 	return name ? 0 : -1;

@@ -14,16 +14,14 @@
 
 #define READ_SIZE 262144u
 
-struct image_source *parts_open_image(const char *spec, const char *platform, struct error **err)
+struct image_source *parts_open_image(
+	const char *spec, const struct platform *wanted, struct error **err)
 {
 	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
-	struct platform wanted;
 
-	if (platform && platform_parse(&wanted, platform, err) < 0)
-		return NULL;
 	if (image_ref_parse(&ref, spec, err) < 0)
 		return NULL;
-	return image_source_open(&ref, platform ? &wanted : NULL, err);
+	return image_source_open(&ref, wanted, err);
 }
 
 /*

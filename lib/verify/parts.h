@@ -10,8 +10,9 @@
 #include "lib/image/erofs.h"
 #include "lib/image/source.h"
 
-/* Open "TRANSPORT:REST", for "OS/ARCH[/VARIANT]" or, when that is NULL, for this machine. */
-struct image_source *parts_open_image(const char *spec, const char *platform, struct error **err);
+/* Parse "TRANSPORT:REST" and open it; `wanted` as in image_source_open(). */
+struct image_source *parts_open_image(
+	const char *spec, const struct platform *wanted, struct error **err);
 
 /* The bytes as they are stored, verified by digest; the caller frees them. */
 char *parts_read_manifest(struct image_source *src, size_t *size, struct error **err);

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+# shellcheck shell=bash
+# Completion of erofs-convert(1) for bash: verbs, options, transports, files.
+
+# Sets _ec_words (the words before the one being completed), _ec_cur (that one, whole) and
+# _ec_left, the part of it that bash takes as done: it splits words at the ":" and "=" in
+# COMP_WORDBREAKS, and what is offered must begin behind the last of them.
+_erofs_convert_words()
+{
+	local line=${COMP_LINE:0:COMP_POINT} mark left
+
+	# Blanks part words; a backslash keeps one.
+	line=${line//\\ /$'\001'}
+	read -ra _ec_words <<<"$line"
+	case $line in
+	*[[:blank:]] | '') _ec_words+=("") ;;
+	esac
+	_ec_cur=${_ec_words[${#_ec_words[@]} - 1]//$'\001'/\\ }
+	unset "_ec_words[${#_ec_words[@]} - 1]"
+	_ec_left=
+	for mark in : =; do
+		case $COMP_WORDBREAKS in
+		*"$mark"*) ;;
+		*) continue ;;
+		esac
+		left=${_ec_cur%"${_ec_cur##*"$mark"}"}
+		[ ${#left} -gt ${#_ec_left} ] && _ec_left=$left
+	done
+}
+
+_erofs_convert_offer() # WORD...
+{
+	local word
+
+	for word; do
+		case $word in
+		"$_ec_cur"*) COMPREPLY+=("${word#"$_ec_left"}") ;;
+		esac
+	done
+}
+
+# Files (-f) or directories (-d) behind a prefix such as "oci:". bash puts a slash behind a
+# directory and backslashes where they are needed (-o filenames).
+_erofs_convert_files() # -f|-d PREFIX
+{
+	local rest=${_ec_cur#"$2"} name
+	local -a found
+
+	mapfile -t found < <(compgen "$1" -- "${rest//\\/}")
+	for name in "${found[@]}"; do
+		name=$2$name
+		COMPREPLY+=("${name#"$_ec_left"}")
+	done
+	compopt -o filenames -o nospace 2>/dev/null
+}
+
+# The tags of the layout that is named.
+_erofs_convert_tags()
+{
+	local dir=${_ec_cur#oci:} tag
+	local -a tags
+
+	dir=${dir%%:*}
+	command -v jq >/dev/null || return 0
+	mapfile -t tags < <(jq -r \
+		'.manifests[].annotations["org.opencontainers.image.ref.name"] // empty' \
+		"${dir/#\~\//$HOME/}/index.json" 2>/dev/null)
+	for tag in "${tags[@]}"; do
+		_erofs_convert_offer "oci:$dir:$tag"
+	done
+}
+
+_erofs_convert_image() # TRANSPORT...
+{
+	case $_ec_cur in
+	oci:*:*) _erofs_convert_tags ;;
+	oci:*) _erofs_convert_files -d oci: ;;
+	tar:*,*) _erofs_convert_files -f "${_ec_cur%,*}," ;;
+	tar:*) _erofs_convert_files -f tar: ;;
+	*)
+		_erofs_convert_offer "$@"
+		compopt -o nospace 2>/dev/null
+		;;
+	esac
+}
+
+_erofs_convert_option_value() # OPTION
+{
+	case $1 in
+	--compression) _erofs_convert_offer none ;;
+	--chunk-size) _erofs_convert_offer 4K 8K 16K 32K 64K 128K 256K 512K 1M ;;
+	--min-match | --min-hole) _erofs_convert_offer 4K 8K 16K 32K 64K 1M ;;
+	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
+		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
+	--progress) _erofs_convert_offer auto plain none ;;
+	--jobs | -j) ;;
+	*) return 1 ;;
+	esac
+}
+
+_erofs_convert()
+{
+	local _ec_cur _ec_left verb word previous position=0 i option
+	local -a _ec_words
+	local -a options
+
+	COMPREPLY=()
+	_erofs_convert_words
+	if [ ${#_ec_words[@]} -lt 2 ]; then
+		_erofs_convert_offer convert mount umount check inspect help --help --version
+		return
+	fi
+	verb=${_ec_words[1]}
+	case $verb in
+	convert) options=(--platform --compression --chunk-size --min-match --min-hole --jobs) ;;
+	mount | check) options=(--platform) ;;
+	inspect) options=(--raw --config --platform) ;;
+	umount) options=() ;;
+	*) return ;;
+	esac
+
+	# How many arguments come before the word; an option's value is none.
+	previous=
+	for ((i = 2; i < ${#_ec_words[@]}; i++)); do
+		word=${_ec_words[i]}
+		case $previous in
+		--compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j)
+			previous=
+			continue
+			;;
+		esac
+		previous=$word
+		case $word in
+		-?*) ;;
+		*) position=$((position + 1)) ;;
+		esac
+	done
+	[ -n "$previous" ] && _erofs_convert_option_value "$previous" && return
+
+	case $_ec_cur in
+	--*=*)
+		option=${_ec_cur%%=*}
+		_ec_cur=${_ec_cur#*=}
+		case $_ec_left in
+		*=*) _ec_left=${_ec_left#*=} ;;
+		*) return ;; # "=" does not split words here: nothing that bash would take
+		esac
+		_erofs_convert_option_value "$option"
+		return
+		;;
+	-*)
+		_erofs_convert_offer "${options[@]}" --json --quiet --debug --progress --help --version
+		return
+		;;
+	esac
+
+	case $verb:$position in
+	convert:0) _erofs_convert_image oci: tar: ;;
+	convert:1 | mount:0 | check:0 | inspect:0) _erofs_convert_image oci: ;;
+	mount:1) _erofs_convert_files -d "" ;;
+	umount:0)
+		# What may be unmounted: the EROFS mounts, else any directory.
+		mapfile -t options < <(awk '/ - erofs / { print $5 }' /proc/self/mountinfo 2>/dev/null)
+		_erofs_convert_offer "${options[@]}"
+		[ ${#COMPREPLY[@]} -gt 0 ] || _erofs_convert_files -d ""
+		;;
+	esac
+}
+
+complete -F _erofs_convert erofs-convert
