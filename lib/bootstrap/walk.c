@@ -79,9 +79,11 @@ static bool mark(struct walk *w, uint64_t nid)
  */
 static int account(struct walk *w, const struct bootstrap_inode *inode, struct error **err)
 {
-	w->used += bootstrap_inode_bytes(inode);
-	if (S_ISDIR(inode->inode.mode))
-		w->used += inode->inode.size;
+	uint64_t size = S_ISDIR(inode->inode.mode) ? inode->inode.size : 0;
+
+	if (inode->inode.layout == EROFS_FLAT_INLINE)
+		size -= size % EROFS_BLOCK_SIZE; /* the tail is among the inode's bytes */
+	w->used += bootstrap_inode_bytes(inode) + size;
 	if (w->used <= bootstrap_size(w->b))
 		return 0;
 	w->ended = true;

@@ -224,7 +224,7 @@ static uint32_t parent_dir(struct apply *a, const struct entry *e, struct error 
 {
 	size_t len = (size_t)(a->parts.of[a->parts.n - 1].name - e->path);
 
-	if (a->last_dir && len == a->last_len && !memcmp(e->path, a->last_prefix, len))
+	if (a->last_dir && len == a->last_len && (!len || !memcmp(e->path, a->last_prefix, len)))
 		return a->last_dir;
 	a->last_dir = find_parent_dir(a, err);
 	if (len > a->last_cap) {
