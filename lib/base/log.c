@@ -72,7 +72,8 @@ static void show_controls(char **text)
 	*text = out;
 }
 
-static void line(const char *label, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void line(
+	const char *label, const char *fmt, va_list ap)
 {
 	CLEANUP_FREE char *text = xvasprintf(fmt, ap);
 
