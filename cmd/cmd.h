@@ -38,7 +38,8 @@ struct verb {
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct verb verb_convert, verb_mount, verb_umount, verb_check, verb_inspect;
+extern const struct verb verb_convert, verb_mount, verb_umount, verb_check, verb_inspect,
+	verb_unpack;
 
 /* The options that every verb has. */
 struct cmd_common {

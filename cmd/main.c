@@ -15,6 +15,7 @@ static const struct verb *const verbs[] = {
 	&verb_umount,
 	&verb_check,
 	&verb_inspect,
+	&verb_unpack,
 };
 #define N_VERBS (sizeof(verbs) / sizeof(*verbs))
 
@@ -24,8 +25,10 @@ static int print_help(void)
 	       "Convert OCI images to EROFS, and mount them.\n\n");
 	for (size_t i = 0; i < N_VERBS; i++)
 		printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
-	printf("\nImages are named as skopeo names them: oci:DIR[:TAG], tar:FILE[,FILE...].\n"
-	       "`erofs-convert VERB --help` lists a verb's options; `man erofs-convert` explains.\n");
+	printf("\nImages are named as skopeo names them: oci:DIR[:TAG], oci-archive:FILE[:TAG],\n"
+	       "docker-archive:FILE[:REF]; layer tars: tar:FILE[,FILE...].\n"
+	       "`erofs-convert VERB --help` lists a verb's options; `man erofs-convert` "
+	       "explains.\n");
 	return cmd_flush();
 }
 

@@ -5,14 +5,22 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/mount/mount.h"
+#include "lib/mount/writable.h"
 #include "lib/verify/parts.h"
 
-static const char *platform;
+static const char *platform, *upper;
+static bool rw;
 
 static const struct cmd_option options[] = {
+	{ .name = "rw", .flag = &rw, .help = "a writable tree; umount drops what was changed" },
+	{ .name = "upper",
+		.arg = "DIR",
+		.string = &upper,
+		.help = "with --rw: keep what is changed in DIR" },
 	{ .name = "platform",
 		.arg = "OS/ARCH[/VARIANT]",
 		.string = &platform,
@@ -38,8 +46,9 @@ static json_t *list_as_json(const struct mount_info *list, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(
-			mounts, json_pack("{s:o, s:o}", "mountpoint", json_path(list[i].mountpoint),
-					"source", json_path(list[i].source)));
+			mounts, json_pack("{s:o, s:o, s:b}", "mountpoint",
+					json_path(list[i].mountpoint), "source",
+					json_path(list[i].source), "writable", list[i].writable));
 	return mounts;
 }
 
@@ -61,7 +70,7 @@ static int list_mounts(void)
 			text_printable(list[i].mountpoint, strlen(list[i].mountpoint));
 		CLEANUP_FREE char *source = text_printable(list[i].source, strlen(list[i].source));
 
-		printf("%s\t%s\n", where, source);
+		printf("%s\t%s%s\n", where, source, list[i].writable ? "\twritable" : "");
 	}
 	mount_list_free(list, n);
 	return json ? cmd_print_json(json) : cmd_flush();
@@ -73,8 +82,28 @@ static int print_mounted(const struct image_source *src, const char *mountpoint)
 
 	if (!cmd_common.json)
 		return CMD_DONE;
-	return cmd_print_json(json_pack("{s:s, s:o}", "manifest",
-		digest_format(&src->manifest_digest, digest), "mountpoint", json_path(mountpoint)));
+	return cmd_print_json(json_pack("{s:s, s:o, s:b}", "manifest",
+		digest_format(&src->manifest_digest, digest), "mountpoint", json_path(mountpoint),
+		"writable", rw));
+}
+
+static int mount_files(
+	const struct mountable *files, const char *mountpoint, struct error **err)
+{
+	const struct mount_request request = { .bootstrap = files->bootstrap,
+		.devices = files->devices,
+		.n_devices = files->n_devices,
+		.mountpoint = mountpoint,
+		.writable = rw,
+		.upper = upper,
+		.digest = &files->digest };
+
+	if (!rw)
+		return mount_image(&request, err);
+	if (writable_check(files->tree, err) < 0)
+		return -1;
+	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
+	return mount_image(&request, err);
 }
 
 static int mount_it(const char *image, const char *mountpoint)
@@ -89,7 +118,7 @@ static int mount_it(const char *image, const char *mountpoint)
 	src = parts_open_image(image, platform ? &wanted : NULL, &err);
 	if (!src || mountable_find(&files, src, &err) < 0)
 		return cmd_fail(err);
-	if (mount_image(files.bootstrap, files.devices, files.n_devices, mountpoint, &err) < 0) {
+	if (mount_files(&files, mountpoint, &err) < 0) {
 		error_wrap(&err, "%s", image);
 		return cmd_fail(err);
 	}
@@ -98,6 +127,10 @@ static int mount_it(const char *image, const char *mountpoint)
 
 static int run(int argc, char **argv)
 {
+	if (upper && !rw)
+		return cmd_usage(&verb_mount, "--upper is for writable mounts: add --rw");
+	if (rw && !argc)
+		return cmd_usage(&verb_mount, "--rw needs an image and a mount point");
 	if (argc == 1)
 		return cmd_usage(&verb_mount, "no mount point given for %s", argv[0]);
 	return argc ? mount_it(argv[0], argv[1]) : list_mounts();

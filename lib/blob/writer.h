@@ -20,8 +20,8 @@
 struct blob_flow;
 
 /*
- * `feeder` is the strand whose jobs append blocks: it is paused while max_frames frames of
- * frame_size bytes are under way. `failed` is told of the first error, once, on some worker; it
+ * `feeder` is the strand whose jobs append blocks: it is paused while max_frames (2 or more)
+ * frames of frame_size bytes are under way, the one that is being filled included. `failed` is told of the first error, once, on some worker; it
  * takes the error over.
  */
 struct blob_flow *blob_flow_new(struct workers *workers, struct strand *feeder, size_t frame_size,

@@ -51,6 +51,11 @@ static char *path_of(const struct walk *w, size_t dir, const struct bootstrap_na
 	return text_printable(path, len);
 }
 
+char *bootstrap_entry_path(const struct bootstrap_entry *entry)
+{
+	return path_of(entry->walk, entry->walk->current, entry->name);
+}
+
 /* Name the fault's place and hand it over; -1 when the walk shall end. */
 static int report(struct walk *w, const struct bootstrap_name *name, struct error **err)
 {
@@ -102,7 +107,7 @@ static void push_dir(struct walk *w, uint64_t nid, const struct bootstrap_name *
 static int visit(struct walk *w, const struct bootstrap_name *name, struct error **err)
 {
 	struct bootstrap_inode inode;
-	struct bootstrap_entry entry = { .inode = &inode, .name = name };
+	struct bootstrap_entry entry = { .inode = &inode, .name = name, .walk = w };
 	uint8_t type;
 
 	w->subdirs += name->type == EROFS_FT_DIR;
@@ -152,7 +157,7 @@ static int read_dir(struct walk *w, struct error **err)
 static int visit_root(struct walk *w, struct error **err)
 {
 	struct bootstrap_inode inode;
-	const struct bootstrap_entry entry = { .inode = &inode };
+	const struct bootstrap_entry entry = { .inode = &inode, .walk = w };
 
 	push_dir(w, bootstrap_super(w->b)->root_nid, NULL);
 	w->ended = true; /* without a root there is nothing to go on with */

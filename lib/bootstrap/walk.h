@@ -9,11 +9,17 @@
 
 #include "lib/bootstrap/read.h"
 
+struct walk;
+
 struct bootstrap_entry {
 	const struct bootstrap_inode *inode;
 	const struct bootstrap_name *name; /* NULL for the root */
 	bool again; /* a further name of an inode that came before: a hard link */
+	const struct walk *walk;
 };
+
+/* "/usr/bin/x", printable, for as long as each() looks at the entry. The caller frees it. */
+char *bootstrap_entry_path(const struct bootstrap_entry *entry);
 
 struct bootstrap_walker {
 	/* Returns 0 to go on; an error gets the path put in front. */

@@ -289,7 +289,7 @@ static int add_blobs(struct conversion *c, struct erofs_image *image,
 		if (image_dest_add_blob(c->dest, file, &r.digest, r.size, err) < 0)
 			return -1;
 	}
-	result->devices = image->n_devices;
+	result->devices += image->n_devices;
 	return 0;
 }
 
@@ -332,27 +332,40 @@ static int add_bootstrap(struct conversion *c, struct erofs_image *image,
 		.diff_id = r.digest,
 		.size = r.size,
 	};
-	result->bootstrap_bytes = r.size;
-	result->inodes = r.inodes;
-	result->compact_inodes = r.compact_inodes;
-	result->chunk_indexes = r.chunk_indexes;
+	result->bootstrap_bytes += r.size;
+	result->inodes += r.inodes;
+	result->compact_inodes += r.compact_inodes;
+	result->chunk_indexes += r.chunk_indexes;
 	return image_dest_add_blob(c->dest, take_ptr(file), &r.digest, r.size, err);
 }
 
-static int commit(struct conversion *c, struct convert_result *result, struct error **err)
+/* The image is committed alone or, with `manifests`, added as one of an index to come. */
+static int add_image(struct conversion *c, const struct erofs_image *image, json_t *manifests,
+	struct convert_result *result, struct error **err)
+{
+	json_t *descriptor;
+
+	if (!manifests)
+		return erofs_image_commit(image, c->src, c->dest, &result->manifest, err);
+	descriptor = erofs_image_add(image, c->src, c->dest, err);
+	return descriptor ? json_array_append_new(manifests, descriptor) : -1;
+}
+
+static int finish_image(
+	struct conversion *c, json_t *manifests, struct convert_result *result, struct error **err)
 {
 	size_t n = c->src->n_layers;
 	CLEANUP_FREE struct erofs_layer *layers = xcalloc(n, sizeof(*layers));
 	CLEANUP_FREE struct bootstrap_device *devices = xcalloc(n, sizeof(*devices));
 	struct erofs_image image = { .devices = layers };
 
-	result->layer_bytes = merge_bytes(c->merge);
+	result->layer_bytes += merge_bytes(c->merge);
 	if (add_blobs(c, &image, devices, result, err) < 0 ||
 		add_bootstrap(c, &image, devices, result, err) < 0)
 		return -1;
 	if (interrupt_pending())
 		return error_set(err, 0, "interrupted; nothing has been written");
-	return erofs_image_commit(&image, c->src, c->dest, &result->manifest, err);
+	return add_image(c, &image, manifests, result, err);
 }
 
 static int start(struct conversion *c, struct error **err)
@@ -384,14 +397,14 @@ static void finish(struct conversion *c)
 	explicit_bzero(&c->secret, sizeof(c->secret));
 }
 
-static int convert_layers(struct image_source *src, struct image_dest *dest,
+static int convert_layers(struct image_source *src, struct image_dest *dest, json_t *manifests,
 	const struct convert_options *options, struct convert_result *result, struct error **err)
 {
 	CLEANUP(finish) struct conversion c = { .src = src, .dest = dest, .options = options };
 
 	if (start(&c, err) < 0 || merge_layers(&c, err) < 0)
 		return -1;
-	return commit(&c, result, err);
+	return finish_image(&c, manifests, result, err);
 }
 
 /* An EROFS image begins with zeros: as a tar it would be a good one, and empty. */
@@ -413,5 +426,20 @@ int convert_image(struct image_source *src, struct image_dest *dest,
 	*result = (struct convert_result){ 0 };
 	if (check_types(src, err) < 0)
 		return -1;
-	return convert_layers(src, dest, options, result, err);
+	return convert_layers(src, dest, NULL, options, result, err);
+}
+
+int convert_all(const struct image_list *list, struct image_dest *dest,
+	const struct convert_options *options, struct convert_result *result, struct error **err)
+{
+	json_auto_t *manifests = json_array();
+
+	*result = (struct convert_result){ 0 };
+	for (size_t i = 0; i < list->n; i++)
+		if (check_types(list->v[i], err) < 0)
+			return -1;
+	for (size_t i = 0; i < list->n; i++)
+		if (convert_layers(list->v[i], dest, manifests, options, result, err) < 0)
+			return error_wrap(err, "%s", list->v[i]->platform_text);
+	return erofs_index_commit(manifests, dest, &result->manifest, err);
 }

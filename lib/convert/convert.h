@@ -13,16 +13,16 @@
 
 struct convert_options {
 	struct place_rules rules; /* chunk_size from PLACE_CHUNK_MIN to PLACE_CHUNK_MAX */
-	unsigned jobs;		  /* threads; 1 and up */
+	unsigned jobs; /* threads; 1 and up */
 	enum progress_mode progress;
 };
 
 struct convert_result {
-	struct digest manifest;
+	struct digest manifest; /* or index, of several images; the numbers are their sums */
 	size_t devices;
 	uint64_t inodes, compact_inodes, chunk_indexes;
-	uint64_t layer_bytes;	  /* of the uncompressed layers */
-	uint64_t data_bytes;	  /* of the data blobs */
+	uint64_t layer_bytes; /* of the uncompressed layers */
+	uint64_t data_bytes; /* of the data blobs */
 	uint64_t bootstrap_bytes;
 };
 
@@ -31,6 +31,10 @@ struct convert_result {
  * time, place or process. Interruptible (lib/base/interrupt.h).
  */
 int convert_image(struct image_source *src, struct image_dest *dest,
+	const struct convert_options *options, struct convert_result *result, struct error **err);
+
+/* The same for several, which get an index in their order. */
+int convert_all(const struct image_list *list, struct image_dest *dest,
 	const struct convert_options *options, struct convert_result *result, struct error **err);
 
 #endif

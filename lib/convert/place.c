@@ -14,7 +14,8 @@ enum {
 	HELD_MAX = PLACE_CHUNK_MAX / BLOCK, /* blocks held back while a run is undecided */
 	INDEXES_WANTED = 8192, /* a large file takes larger chunks to stay near this */
 };
-#define SPARSE_COST_MAX (UINT64_C(4) << 30) /* bytes of index and padding for one sparse file */
+/* Bytes of index and padding for the sparse files of an image. */
+#define SPARSE_COST_MAX (UINT64_C(4) << 30)
 
 enum run_state {
 	RUN_STORED, /* blocks go to the blob; a new run may begin at the next chunk */
@@ -34,6 +35,7 @@ struct placer {
 	struct place_rules rules;
 	place_store_fn store;
 	void *arg;
+	uint64_t sparse_cost; /* of the sparse files so far */
 	/* the file; sizes in blocks from here on */
 	uint64_t chunk, min_match, min_hole;
 	uint64_t at; /* blocks taken so far, those held included */
@@ -126,27 +128,45 @@ static uint64_t sparse_cost(const struct entry *e, unsigned bits)
 	return cost + chunks * EROFS_CHUNK_INDEX_SIZE;
 }
 
-static int choose_sparse_chunk(struct placer *p, const struct entry *e, struct error **err)
+/* The cheapest of the chunk sizes from 2^first to 2^last bytes; its cost goes to *cost. */
+static unsigned cheapest_chunk(const struct entry *e, unsigned first, unsigned last, uint64_t *cost)
 {
-	unsigned least = (unsigned)__builtin_ctzll(p->rules.chunk_size), best = least;
-	uint64_t data = 0, lowest = UINT64_MAX;
+	unsigned best = first;
 
-	for (size_t i = 0; i < e->n_regions; i++)
-		data += e->regions[i].length;
-	for (unsigned bits = least; bits <= EROFS_BLOCK_BITS + EROFS_CHUNK_BITS_MAX; bits++) {
-		uint64_t cost = sparse_cost(e, bits);
+	*cost = UINT64_MAX;
+	for (unsigned bits = first; bits <= last; bits++) {
+		uint64_t c = sparse_cost(e, bits);
 
-		if (cost < lowest) {
-			lowest = cost;
+		if (c < *cost) {
+			*cost = c;
 			best = bits;
 		}
 	}
-	if (lowest == UINT64_MAX || (lowest > data && lowest - data > SPARSE_COST_MAX))
+	return best;
+}
+
+/*
+ * What the chunks cost beyond the data itself is limited for the image as a whole: a few bytes
+ * of sparse map can ask for any amount of it.
+ */
+static int choose_sparse_chunk(struct placer *p, const struct entry *e, struct error **err)
+{
+	unsigned least = (unsigned)__builtin_ctzll(p->rules.chunk_size), bits;
+	uint64_t data = 0, cost;
+
+	for (size_t i = 0; i < e->n_regions; i++)
+		data += e->regions[i].length;
+	bits = cheapest_chunk(e, least, EROFS_BLOCK_BITS + EROFS_CHUNK_BITS_MAX, &cost);
+	if (cost == UINT64_MAX) /* finer than was asked for, if that helps */
+		bits = cheapest_chunk(e, EROFS_BLOCK_BITS, least, &cost);
+	cost = cost > data ? cost - data : 0;
+	if (cost > SPARSE_COST_MAX - p->sparse_cost)
 		return error_set(err, 0,
 			"sparse file of %" PRIu64 " bytes with %zu scattered pieces of data; "
-			"EROFS would need over 4 GiB to describe it",
+			"EROFS would need over 4 GiB to describe the image's sparse files",
 			e->size, e->n_regions);
-	p->chunk = UINT64_C(1) << (best - EROFS_BLOCK_BITS);
+	p->sparse_cost += cost;
+	p->chunk = UINT64_C(1) << (bits - EROFS_BLOCK_BITS);
 	p->min_hole = p->chunk;
 	return 0;
 }

@@ -52,7 +52,10 @@ void dedupe_begin_device(struct dedupe_index *index, uint16_t device, uint32_t f
 /* The block stored next has this key. Its number, or 0 with *err past 2^32 - 2 blocks. */
 uint32_t dedupe_add(struct dedupe_index *index, const struct block_key *key, struct error **err);
 
-/* Up to DEDUPE_CANDIDATES stored blocks with this key, the newest first. How many. */
+/*
+ * Up to DEDUPE_CANDIDATES stored blocks with this key, the newest first, and how many. Of a block
+ * that is stored more often than that, only the first ones are known.
+ */
 unsigned dedupe_find(const struct dedupe_index *index, const struct block_key *key,
 	uint32_t numbers[static DEDUPE_CANDIDATES]);
 

@@ -54,43 +54,107 @@ static json_t *new_manifest(const struct erofs_image *image, const struct image_
 	return manifest;
 }
 
-static int add_config(struct image_dest *dest, const json_t *config, struct digest *digest,
-	size_t *size, struct error **err)
+static int add_text(struct image_dest *dest, const char *what, const char *text, size_t size,
+	struct digest *digest, struct error **err)
 {
-	CLEANUP_FREE char *text = object_format(config, size);
 	CLEANUP_OUTFILE struct outfile *file = NULL;
 
-	if (*size > MANIFEST_MAX_BYTES)
+	if (size > MANIFEST_MAX_BYTES)
 		return error_set(err, 0,
-			"the config would have %zu bytes, more than the %u that "
-			"registries take",
-			*size, MANIFEST_MAX_BYTES);
+			"the %s would have %zu bytes, more than the %u that registries take", what,
+			size, MANIFEST_MAX_BYTES);
 	file = image_dest_new_blob(dest, err);
-	if (!file || outfile_pwrite(file, text, *size, 0, err) < 0)
+	if (!file || outfile_pwrite(file, text, size, 0, err) < 0)
 		return -1;
-	digest_of(digest, DIGEST_SHA256, text, *size);
-	return image_dest_add_blob(dest, take_ptr(file), digest, *size, err);
+	digest_of(digest, DIGEST_SHA256, text, size);
+	return image_dest_add_blob(dest, take_ptr(file), digest, size, err);
+}
+
+static int add_json(struct image_dest *dest, const char *what, const json_t *object,
+	struct digest *digest, size_t *size, struct error **err)
+{
+	CLEANUP_FREE char *text = object_format(object, size);
+
+	return add_text(dest, what, text, *size, digest, err);
+}
+
+/* The manifest of the converted config, which is stored. NULL on error. */
+static char *make_manifest(const struct erofs_image *image, const struct image_source *src,
+	const json_t *config, struct image_dest *dest, size_t *size, struct error **err)
+{
+	json_auto_t *manifest = NULL;
+	struct digest config_digest;
+
+	if (add_json(dest, "config", config, &config_digest, size, err) < 0)
+		return NULL;
+	manifest = new_manifest(image, src, &config_digest, *size, err);
+	if (manifest)
+		return object_format(manifest, size);
+	error_wrap(err, "%s", src->ref.spec);
+	return NULL;
 }
 
 int erofs_image_commit(const struct erofs_image *image, const struct image_source *src,
 	struct image_dest *dest, struct digest *manifest_digest, struct error **err)
 {
-	json_auto_t *config = config_convert(image, src, err), *manifest = NULL, *platform = NULL;
+	json_auto_t *config = config_convert(image, src, err), *platform = NULL;
 	CLEANUP_FREE char *text = NULL;
-	struct digest config_digest;
 	size_t size;
 
 	if (!config)
 		return error_wrap(err, "%s", src->ref.spec);
-	if (add_config(dest, config, &config_digest, &size, err) < 0)
+	text = make_manifest(image, src, config, dest, &size, err);
+	if (!text)
 		return -1;
-	manifest = new_manifest(image, src, &config_digest, size, err);
-	if (!manifest)
-		return error_wrap(err, "%s", src->ref.spec);
-	text = object_format(manifest, &size);
 	platform = config_platform(config);
 	return image_dest_commit(
 		dest, text, size, MEDIA_TYPE_OCI_MANIFEST, platform, manifest_digest, err);
+}
+
+/* A source's index knows its platforms better than the configs do. */
+static json_t *platform_of(const struct image_source *src, const json_t *config)
+{
+	json_t *platform;
+
+	if (!json_object_get(src->platform, "os") ||
+		!json_object_get(src->platform, "architecture"))
+		return config_platform(config);
+	platform = json_deep_copy(src->platform);
+	json_object_set(platform, "os.features", json_object_get(config, "os.features"));
+	return platform;
+}
+
+json_t *erofs_image_add(const struct erofs_image *image, const struct image_source *src,
+	struct image_dest *dest, struct error **err)
+{
+	json_auto_t *config = config_convert(image, src, err);
+	CLEANUP_FREE char *text = NULL;
+	struct digest digest;
+	json_t *descriptor;
+	size_t size;
+
+	if (!config) {
+		error_wrap(err, "%s", src->ref.spec);
+		return NULL;
+	}
+	text = make_manifest(image, src, config, dest, &size, err);
+	if (!text || add_text(dest, "manifest", text, size, &digest, err) < 0)
+		return NULL;
+	descriptor = new_descriptor(MEDIA_TYPE_OCI_MANIFEST, &digest, size);
+	json_object_set_new(descriptor, "platform", platform_of(src, config));
+	return descriptor;
+}
+
+int erofs_index_commit(
+	json_t *manifests, struct image_dest *dest, struct digest *index_digest, struct error **err)
+{
+	json_auto_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
+		MEDIA_TYPE_OCI_INDEX, "manifests", manifests);
+	CLEANUP_FREE char *text = NULL;
+	size_t size;
+
+	text = object_format(index, &size);
+	return image_dest_commit(dest, text, size, MEDIA_TYPE_OCI_INDEX, NULL, index_digest, err);
 }
 
 static const char *role_of(const struct image_layer *l)

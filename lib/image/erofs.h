@@ -36,6 +36,18 @@ struct erofs_image {
 int erofs_image_commit(const struct erofs_image *image, const struct image_source *src,
 	struct image_dest *dest, struct digest *manifest_digest, struct error **err);
 
+/*
+ * The same for one image of several: config and manifest into `dest`, without a commit. A new
+ * object: the manifest's descriptor for an index, with the platform that the source's index
+ * states (else its config), and os.features.
+ */
+json_t *erofs_image_add(const struct erofs_image *image, const struct image_source *src,
+	struct image_dest *dest, struct error **err);
+
+/* Commit an index over such descriptors (an array, which stays the caller's). */
+int erofs_index_commit(json_t *manifests, struct image_dest *dest, struct digest *index_digest,
+	struct error **err);
+
 /* What a reader finds: devices and bootstrap of a converted image, with their descriptors. */
 struct erofs_found {
 	const struct image_layer **devices; /* into src->layers */

@@ -13,9 +13,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/outfile.h"
-
-/* blobs/ALGORITHM/HEX is three levels; what lies deeper is not ours. */
-#define MAX_DEPTH 4
+#include "lib/base/remove_tree.h"
 
 static bool refuse_rename;
 
@@ -86,38 +84,9 @@ int hidden_dir_rename(struct hidden_dir *h, const char *to)
 	return 0;
 }
 
-static void remove_below(int fd, int depth)
-{
-	DIR *d = fdopendir(fd);
-	struct dirent *e;
-
-	if (!d) {
-		close(fd);
-		return;
-	}
-	while ((e = readdir(d))) {
-		int sub;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (unlinkat(fd, e->d_name, 0) == 0 || depth == 0)
-			continue;
-		sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (sub < 0)
-			continue;
-		remove_below(sub, depth - 1);
-		unlinkat(fd, e->d_name, AT_REMOVEDIR);
-	}
-	closedir(d);
-}
-
-/* A second open, since the first one carries the lock. */
 static void remove_locked(int fd, const char *path)
 {
-	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (again >= 0)
-		remove_below(again, MAX_DEPTH);
+	remove_tree_below(fd);
 	rmdir(path);
 }
 

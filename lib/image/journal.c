@@ -132,7 +132,8 @@ static int walk_entry(struct walk *w, const json_t *entry, int depth, struct err
 	json_object_set_new(w->visited, digest, json_true());
 	is_index = media_type_is_index(d.media_type);
 	is_known = is_index || media_type_is_manifest(d.media_type);
-	object = layout_read_object(w->dir, &d, "manifest", is_known ? err : &no_document);
+	object = layout_read_object(
+		BUNDLE_DIR(w->dir), &d, "manifest", is_known ? err : &no_document);
 	if (!object)
 		return is_known ? -1 : 0;
 	collect(w->referenced, object);
@@ -168,7 +169,7 @@ static json_t *find_referenced(const struct journal *j, const char *dir)
 
 	if (j->fresh && !has_index(dir))
 		return json_incref(referenced);
-	index = layout_read_index(dir, &why);
+	index = layout_read_index(BUNDLE_DIR(dir), &why);
 	if (index && walk_list(&w, json_object_get(index, "manifests"), 0, &why) == 0)
 		return json_incref(referenced);
 	log_debug("%s: blobs of an interrupted run stay: %s", dir, why->msg);

@@ -9,7 +9,7 @@
 #include "lib/base/mem.h"
 
 /* JSON_ALLOW_NUL: Go takes \u0000 in a string, and most strings only pass through. */
-json_t *object_parse(const char *bytes, size_t len, struct error **err)
+static json_t *parse(const char *bytes, size_t len, struct error **err)
 {
 	json_error_t e;
 	json_t *v = json_loadb(bytes, len, JSON_ALLOW_NUL, &e);
@@ -20,12 +20,29 @@ json_t *object_parse(const char *bytes, size_t len, struct error **err)
 				*c = '?';
 		error_set(err, 0, "not valid JSON: %s (line %d, column %d)", e.text, e.line,
 			e.column);
-		return NULL;
 	}
-	if (json_is_object(v))
+	return v;
+}
+
+json_t *object_parse(const char *bytes, size_t len, struct error **err)
+{
+	json_t *v = parse(bytes, len, err);
+
+	if (!v || json_is_object(v))
 		return v;
 	json_decref(v);
 	error_set(err, 0, "not a JSON object");
+	return NULL;
+}
+
+json_t *array_parse(const char *bytes, size_t len, struct error **err)
+{
+	json_t *v = parse(bytes, len, err);
+
+	if (!v || json_is_array(v))
+		return v;
+	json_decref(v);
+	error_set(err, 0, "not a JSON array");
 	return NULL;
 }
 

@@ -12,8 +12,9 @@
 
 #include "lib/base/error.h"
 
-/* Parse one object; nesting is bounded by the library (2048). NULL on error. */
+/* Parse one object, or array; nesting is bounded by the library (2048). NULL on error. */
 json_t *object_parse(const char *bytes, size_t len, struct error **err);
+json_t *array_parse(const char *bytes, size_t len, struct error **err);
 
 /* Compact, members in their order, the same bytes for the same value. The caller frees it. */
 char *object_format(const json_t *object, size_t *len);

@@ -49,6 +49,18 @@ bool layer_type_is_erofs(const char *media_type)
 	return is_of_kind(media_type, EROFS);
 }
 
+bool layer_type_is_signature(const char *media_type)
+{
+	return strncmp(media_type, "application/vnd.dev.cosign.", 27) == 0 ||
+	       strncmp(media_type, "application/vnd.dev.sigstore.", 29) == 0;
+}
+
+static bool is_attestation(const char *media_type)
+{
+	return strncmp(media_type, "application/vnd.in-toto", 23) == 0 ||
+	       strcmp(media_type, "application/vnd.dsse.envelope.v1+json") == 0;
+}
+
 int layer_type_check(const char *media_type, struct error **err)
 {
 	if (is_of_kind(media_type, TAR) || is_of_kind(media_type, FOREIGN_TAR) ||
@@ -59,5 +71,11 @@ int layer_type_check(const char *media_type, struct error **err)
 		return error_hint(
 			err, "decrypt first: skopeo copy --decryption-key KEY SOURCE oci:DIR:TAG");
 	}
+	if (layer_type_is_signature(media_type))
+		return error_set(
+			err, 0, "it is a signature (%s), not a layer of an image", media_type);
+	if (is_attestation(media_type))
+		return error_set(
+			err, 0, "it is an attestation (%s), not a layer of an image", media_type);
 	return error_set(err, 0, "layers of the type %s cannot be read", media_type);
 }

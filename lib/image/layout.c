@@ -4,9 +4,7 @@
 #include "lib/image/layout.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/base/mem.h"
 #include "lib/image/json.h"
@@ -64,93 +62,66 @@ const char *descriptor_annotation(const json_t *descriptor, const char *key)
 	return s && strlen(s) == json_string_length(v) ? s : NULL;
 }
 
-/*
- * Links are followed: layouts may share one pool of blobs that way. Anything but a regular
- * file is refused, without waiting for a writer as open() of a FIFO would.
- */
-static int open_regular(const char *path, uint64_t *size, struct error **err)
+static json_t *read_json_file(const struct bundle *where, const char *name, struct error **err)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_set(err, errno, "cannot open %s", path);
-	if (!S_ISREG(st.st_mode))
-		return error_set(err, 0, "%s is not a regular file", path);
-	*size = (uint64_t)st.st_size;
-	return take_fd(&fd);
-}
-
-static int read_whole(int fd, char *p, size_t len, const char *path, struct error **err)
-{
-	while (len) {
-		ssize_t n = read(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return error_set(err, errno, "cannot read %s", path);
-		if (n == 0)
-			return error_set(err, 0, "%s became shorter while it was read", path);
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static json_t *read_json_file(const char *dir, const char *name, struct error **err)
-{
-	CLEANUP_FREE char *path = xasprintf("%s/%s", dir, name);
 	CLEANUP_FREE char *bytes = NULL;
-	uint64_t size = 0;
-	CLEANUP_FD int fd = open_regular(path, &size, err);
+	size_t size = 0;
 	json_t *object;
 
-	if (fd < 0)
-		return NULL;
-	if (size > INDEX_MAX_BYTES) {
-		error_set(err, 0, "%s has %llu bytes, more than the %u allowed", path,
-			(unsigned long long)size, INDEX_MAX_BYTES);
-		return NULL;
-	}
-	bytes = xmalloc(size);
-	if (read_whole(fd, bytes, size, path, err) < 0)
+	bytes = bundle_read(where, name, INDEX_MAX_BYTES, &size, err);
+	if (!bytes)
 		return NULL;
 	object = object_parse(bytes, size, err);
-	if (!object)
+	if (!object) {
+		CLEANUP_FREE char *path = bundle_name(where, name);
+
 		error_wrap(err, "%s", path);
+	}
 	return object;
 }
 
-int layout_check(const char *dir, struct error **err)
+static void hint_no_layout(const struct bundle *where, struct error **err)
 {
-	json_auto_t *object = read_json_file(dir, LAYOUT_FILE, err);
+	CLEANUP_ERROR struct error *ignored = NULL;
+
+	if (where->dir)
+		error_hint(err, "is %s the directory of an OCI image layout?", where->dir);
+	else if (tar_index_find(&where->archive->index, "manifest.json", &ignored))
+		error_hint(err, "`docker save` made it: name it docker-archive:FILE[:REF]");
+	else
+		error_hint(err, "is it the archive of an OCI image layout?");
+}
+
+int layout_check(const struct bundle *where, struct error **err)
+{
+	json_auto_t *object = read_json_file(where, LAYOUT_FILE, err);
+	CLEANUP_FREE char *path = bundle_name(where, LAYOUT_FILE);
 	const char *version;
 
 	if (!object) {
 		if ((*err)->code == ENOENT || (*err)->code == ENOTDIR)
-			error_hint(err, "is %s the directory of an OCI image layout?", dir);
+			hint_no_layout(where, err);
 		return -1;
 	}
 	if (member_string(object, "imageLayoutVersion", &version, err) < 0)
-		return error_wrap(err, "%s/" LAYOUT_FILE, dir);
+		return error_wrap(err, "%s", path);
 	if (!version || strcmp(version, "1.0.0") != 0)
-		return error_set(err, 0,
-			"%s/" LAYOUT_FILE ": imageLayoutVersion is not 1.0.0, the only one known",
-			dir);
+		return error_set(
+			err, 0, "%s: imageLayoutVersion is not 1.0.0, the only one known", path);
 	return 0;
 }
 
-json_t *layout_read_index(const char *dir, struct error **err)
+json_t *layout_read_index(const struct bundle *where, struct error **err)
 {
-	json_auto_t *index = read_json_file(dir, INDEX_FILE, err);
+	json_auto_t *index = read_json_file(where, INDEX_FILE, err);
+	CLEANUP_FREE char *path = bundle_name(where, INDEX_FILE);
 	json_t *manifests, *entry;
 	size_t i;
 
 	if (!index)
 		return NULL;
 	if (member_array(index, "manifests", &manifests, err) < 0) {
-		error_wrap(err, "%s/" INDEX_FILE, dir);
+		error_wrap(err, "%s", path);
 		return NULL;
 	}
 	if (!manifests)
@@ -159,7 +130,7 @@ json_t *layout_read_index(const char *dir, struct error **err)
 	{
 		if (json_is_object(entry))
 			continue;
-		error_set(err, 0, "%s/" INDEX_FILE ": manifests[%zu] is not an object", dir, i);
+		error_set(err, 0, "%s: manifests[%zu] is not an object", path, i);
 		return NULL;
 	}
 	return json_incref(index);
@@ -178,30 +149,54 @@ char *layout_blob_path(const char *dir, const struct digest *d)
 	return xasprintf("%s/%s", blobs, digest_hex(d, hex));
 }
 
-int layout_open_blob(const char *dir, const struct digest *d, uint64_t size, struct error **err)
+static char *blob_name(const struct digest *d)
 {
-	CLEANUP_FREE char *path = layout_blob_path(dir, d);
-	uint64_t found = 0;
-	CLEANUP_FD int fd = open_regular(path, &found, err);
+	char hex[DIGEST_MAX_STR];
 
-	if (fd < 0) {
-		if ((*err)->code == ENOENT)
-			error_hint(err, "the layout is incomplete; copy the image into it again");
-		return -1;
-	}
-	if (found != size) {
-		error_set(err, 0, "%s has %llu bytes, but its descriptor says %llu", path,
-			(unsigned long long)found, (unsigned long long)size);
-		return error_hint(err, "the layout is damaged; copy the image into it again");
-	}
-	return take_fd(&fd);
+	return xasprintf(
+		"blobs/%s/%s", d->algo == DIGEST_SHA512 ? "sha512" : "sha256", digest_hex(d, hex));
 }
 
-static json_t *read_object(const char *dir, const struct descriptor *d, struct error **err)
+#define COPY_AGAIN "copy the image into it again"
+
+int layout_find_blob(const struct bundle *where, const struct digest *d, struct file_range *r,
+	struct error **err)
 {
-	CLEANUP_FREE char *path = layout_blob_path(dir, &d->digest);
+	CLEANUP_FREE char *name = blob_name(d);
+
+	if (bundle_open(where, name, r, err) == 0)
+		return 0;
+	if ((*err)->code == ENOENT)
+		error_hint(err, "the layout is incomplete; " COPY_AGAIN);
+	return -1;
+}
+
+int layout_open_blob(const struct bundle *where, const struct digest *d, uint64_t size,
+	struct file_range *r, struct error **err)
+{
+	if (layout_find_blob(where, d, r, err) < 0)
+		return -1;
+	if (r->size != size) {
+		CLEANUP_FREE char *name = blob_name(d);
+		CLEANUP_FREE char *path = bundle_name(where, name);
+
+		error_set(err, 0, "%s has %llu bytes, but its descriptor says %llu", path,
+			(unsigned long long)r->size, (unsigned long long)size);
+		error_hint(err, "the layout is damaged; " COPY_AGAIN);
+		close(r->fd);
+		*r = FILE_RANGE_NONE;
+		return -1;
+	}
+	return 0;
+}
+
+static json_t *read_object(
+	const struct bundle *where, const struct descriptor *d, struct error **err)
+{
+	CLEANUP_FILE_RANGE struct file_range r = FILE_RANGE_NONE;
+	CLEANUP_FREE char *name = blob_name(&d->digest);
+	CLEANUP_FREE char *path = bundle_name(where, name);
 	CLEANUP_FREE char *bytes = NULL;
-	CLEANUP_FD int fd = -1;
 	struct digest found;
 
 	if (d->size > MANIFEST_MAX_BYTES) {
@@ -209,26 +204,25 @@ static json_t *read_object(const char *dir, const struct descriptor *d, struct e
 			(unsigned long long)d->size, MANIFEST_MAX_BYTES);
 		return NULL;
 	}
-	fd = layout_open_blob(dir, &d->digest, d->size, err);
-	if (fd < 0)
+	if (layout_open_blob(where, &d->digest, d->size, &r, err) < 0)
 		return NULL;
 	bytes = xmalloc(d->size);
-	if (read_whole(fd, bytes, d->size, path, err) < 0)
+	if (file_range_read(&r, bytes, path, err) < 0)
 		return NULL;
 	digest_of(&found, d->digest.algo, bytes, d->size);
 	if (!digest_equal(&found, &d->digest)) {
 		error_set(err, 0, "the bytes of %s do not have that digest", path);
-		error_hint(err, "the layout is damaged; copy the image into it again");
+		error_hint(err, "the layout is damaged; " COPY_AGAIN);
 		return NULL;
 	}
 	return object_parse(bytes, d->size, err);
 }
 
-json_t *layout_read_object(
-	const char *dir, const struct descriptor *d, const char *what, struct error **err)
+json_t *layout_read_object(const struct bundle *where, const struct descriptor *d, const char *what,
+	struct error **err)
 {
 	char digest[DIGEST_MAX_STR];
-	json_t *object = read_object(dir, d, err);
+	json_t *object = read_object(where, d, err);
 
 	if (!object)
 		error_wrap(err, "%s %s", what, digest_format(&d->digest, digest));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * An OCI image layout on disk (image-spec, image-layout.md): oci-layout, index.json and
- * blobs/ALGORITHM/HEX. What reading one and adding to one share.
+ * An OCI image layout (image-spec, image-layout.md): oci-layout, index.json and
+ * blobs/ALGORITHM/HEX, in a directory or a tar. What reading one and adding to one share.
  */
 #ifndef IMAGE_LAYOUT_H
 #define IMAGE_LAYOUT_H
@@ -13,6 +13,7 @@
 
 #include "lib/base/digest.h"
 #include "lib/base/error.h"
+#include "lib/image/bundle.h"
 
 #define MEDIA_TYPE_OCI_INDEX	   "application/vnd.oci.image.index.v1+json"
 #define MEDIA_TYPE_OCI_MANIFEST	   "application/vnd.oci.image.manifest.v1+json"
@@ -49,23 +50,26 @@ bool media_type_is_index(const char *media_type);
 bool media_type_is_manifest(const char *media_type);
 
 /* Is there a layout of the version we know? */
-int layout_check(const char *dir, struct error **err);
+int layout_check(const struct bundle *where, struct error **err);
 
 /* The index, with "manifests" an array (perhaps empty). NULL on error. */
-json_t *layout_read_index(const char *dir, struct error **err);
+json_t *layout_read_index(const struct bundle *where, struct error **err);
 
 /* "DIR/blobs/ALGORITHM" and "DIR/blobs/ALGORITHM/HEX"; the caller frees them. */
 char *layout_blob_dir(const char *dir, enum digest_algo algo);
 char *layout_blob_path(const char *dir, const struct digest *d);
 
-/* Open a blob that must have this size; -1 on error. */
-int layout_open_blob(const char *dir, const struct digest *d, uint64_t size, struct error **err);
+/* Open a blob, whatever its size; or one that must have this size. */
+int layout_find_blob(const struct bundle *where, const struct digest *d, struct file_range *r,
+	struct error **err);
+int layout_open_blob(const struct bundle *where, const struct digest *d, uint64_t size,
+	struct file_range *r, struct error **err);
 
 /*
  * A manifest, index or config: read, verified by size and digest, parsed. `what` is for errors
  * ("manifest").
  */
-json_t *layout_read_object(
-	const char *dir, const struct descriptor *d, const char *what, struct error **err);
+json_t *layout_read_object(const struct bundle *where, const struct descriptor *d, const char *what,
+	struct error **err);
 
 #endif

@@ -83,7 +83,7 @@ int layout_examine(const char *dir, bool *empty, struct error **err)
 	if (*empty)
 		return 0;
 	if (stat(path, &st) == 0 || errno != ENOENT)
-		return layout_check(dir, err);
+		return layout_check(BUNDLE_DIR(dir), err);
 	error_set(err, 0, "the directory %s is not empty, and no image layout", dir);
 	return error_hint(err, "name a new directory, an empty one, or an existing layout");
 }

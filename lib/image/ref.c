@@ -8,35 +8,60 @@
 
 #include "lib/base/mem.h"
 
-#define KNOWN "oci:DIR[:TAG] (an image layout) or tar:FILE[,FILE...] (layer tars, lowest first)"
+#define KNOWN                                                                          \
+	"oci:DIR[:TAG] (an image layout), oci-archive:FILE[:TAG], docker-archive:FILE" \
+	"[:NAME:TAG] or tar:FILE[,FILE...] (layer tars, lowest first)"
 
-/* Transports of skopeo's that are known by name; some are to be read from only. */
+static const struct {
+	const char *prefix;
+	const char *file; /* what follows the prefix */
+	const char *form;
+} transports[] = {
+	[TRANSPORT_OCI] = { "oci:", "directory", "oci:DIR[:TAG]" },
+	[TRANSPORT_OCI_ARCHIVE] = { "oci-archive:", "file", "oci-archive:FILE[:TAG]" },
+	[TRANSPORT_DOCKER_ARCHIVE] = { "docker-archive:", "file",
+		"docker-archive:FILE[:NAME:TAG]" },
+	[TRANSPORT_TAR] = { "tar:", "file", "tar:FILE[,FILE...], lowest layer first" },
+};
+
+const char *transport_prefix(enum transport t)
+{
+	return transports[t].prefix;
+}
+
+/* Transports of skopeo's that are known by name, and how to do without them. */
 static const struct {
 	const char *prefix;
 	const char *sentence;
-	bool is_destination;
+	const char *pipe; /* writes a docker archive to standard output */
 } elsewhere[] = {
-	{ "oci-archive:", "this version does not read or write oci-archive: yet", true },
-	{ "docker-archive:", "this version does not read docker-archive: yet" },
-	{ "docker://", "this version does not read or write registries (docker://) yet", true },
-	{ "docker-daemon:", "the Docker daemon's store is not read directly" },
-	{ "containers-storage:", "the store of podman and buildah is not read directly" },
-	{ "dir:", "skopeo's dir: is not supported", true },
+	{ "docker://", "this version does not read or write registries (docker://) yet", NULL },
+	{ "docker-daemon:", "the Docker daemon's store is not read directly", "docker save" },
+	{ "containers-storage:", "the store of podman and buildah is not read directly",
+		"podman save --format docker-archive" },
+	{ "dir:", "skopeo's dir: is not supported", NULL },
 };
+
+/* "containers-storage:[driver@root]name" may name a store, too. */
+static const char *image_name(const char *rest)
+{
+	const char *end = *rest == '[' ? strchr(rest, ']') : NULL;
+
+	return end ? end + 1 : rest;
+}
 
 static int fail_elsewhere(size_t i, const char *spec, struct error **err)
 {
+	const char *name = image_name(spec + strlen(elsewhere[i].prefix));
+
 	error_set(err, 0, "%s: %s", spec, elsewhere[i].sentence);
+	if (elsewhere[i].pipe)
+		return error_hint(err, "%s %s | erofs-convert convert docker-archive:- DEST",
+			elsewhere[i].pipe, *name ? name : "NAME");
 	return error_hint(err,
 		"as a source: skopeo copy %s oci:DIR:TAG, then use oci:DIR:TAG; "
 		"as a destination: write oci:DIR:TAG, then skopeo copy oci:DIR:TAG %s",
 		spec, spec);
-}
-
-static int fail_source(size_t i, const char *spec, struct error **err)
-{
-	error_set(err, 0, "%s: %s", spec, elsewhere[i].sentence);
-	return error_hint(err, "skopeo copy %s oci:DIR:TAG, then use oci:DIR:TAG", spec);
 }
 
 /* "a:b" names a transport if a is a word; "./a:b" and "a/b:c" are paths and image names. */
@@ -57,16 +82,19 @@ static int fail_unknown(const char *spec, struct error **err)
 		"write " KNOWN "; an image in a registry: skopeo copy docker://NAME oci:DIR:TAG");
 }
 
-/* At the first colon, as containers/image does: a layout's path cannot contain one. */
-static int parse_oci(struct image_ref *ref, const char *rest, struct error **err)
+static int fail_missing(const struct image_ref *ref, struct error **err)
+{
+	error_set(err, 0, "%s: the %s is missing", ref->spec, transports[ref->transport].file);
+	return error_hint(err, "write %s", transports[ref->transport].form);
+}
+
+/* At the first colon, as containers/image does: the path cannot contain one. */
+static int parse_path(struct image_ref *ref, const char *rest, struct error **err)
 {
 	size_t n = strcspn(rest, ":");
 
-	if (n == 0) {
-		error_set(err, 0, "%s: the directory is missing", ref->spec);
-		return error_hint(err, "write oci:DIR[:TAG]");
-	}
-	ref->transport = TRANSPORT_OCI;
+	if (n == 0)
+		return fail_missing(ref, err);
 	ref->path = xstrndup(rest, n);
 	if (rest[n] == ':' && rest[n + 1])
 		ref->tag = xstrdup(rest + n + 1);
@@ -77,7 +105,6 @@ static int parse_tar(struct image_ref *ref, const char *rest, struct error **err
 {
 	size_t cap = 0, pipes = 0;
 
-	ref->transport = TRANSPORT_TAR;
 	for (const char *p = rest;; p++) {
 		size_t n = strcspn(p, ",");
 
@@ -99,19 +126,18 @@ static int parse_tar(struct image_ref *ref, const char *rest, struct error **err
 
 static int parse(struct image_ref *ref, const char *spec, struct error **err)
 {
-	if (strncmp(spec, "oci:", 4) == 0)
-		return parse_oci(ref, spec + 4, err);
-	if (strncmp(spec, "tar:", 4) == 0)
-		return parse_tar(ref, spec + 4, err);
-	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++) {
-		const char *prefix = elsewhere[i].prefix;
+	for (size_t i = 0; i < sizeof(transports) / sizeof(*transports); i++) {
+		size_t n = strlen(transports[i].prefix);
 
-		if (strncmp(spec, prefix, strlen(prefix)) != 0)
+		if (strncmp(spec, transports[i].prefix, n) != 0)
 			continue;
-		if (!elsewhere[i].is_destination)
-			return fail_source(i, spec, err);
-		return fail_elsewhere(i, spec, err);
+		ref->transport = (enum transport)i;
+		return i == TRANSPORT_TAR ? parse_tar(ref, spec + n, err)
+					  : parse_path(ref, spec + n, err);
 	}
+	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++)
+		if (strncmp(spec, elsewhere[i].prefix, strlen(elsewhere[i].prefix)) == 0)
+			return fail_elsewhere(i, spec, err);
 	return fail_unknown(spec, err);
 }
 

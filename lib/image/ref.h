@@ -10,13 +10,18 @@
 
 #include "lib/base/error.h"
 
-enum transport { TRANSPORT_OCI, TRANSPORT_TAR };
+enum transport {
+	TRANSPORT_OCI,
+	TRANSPORT_OCI_ARCHIVE,
+	TRANSPORT_DOCKER_ARCHIVE,
+	TRANSPORT_TAR,
+};
 
 struct image_ref {
 	enum transport transport;
 	char *spec; /* as given, for messages */
-	char *path; /* oci: the layout's directory */
-	char *tag; /* oci: NULL when none was given */
+	char *path; /* oci: the layout's directory; archives: the file, or "-" */
+	char *tag; /* of these; NULL when none was given. docker-archive: also "@INDEX" */
 	char **files; /* tar: the layers, lowest first */
 	size_t n_files;
 };
@@ -28,6 +33,9 @@ struct image_ref {
 int image_ref_parse(struct image_ref *ref, const char *spec, struct error **err);
 void image_ref_copy(struct image_ref *to, const struct image_ref *from);
 void image_ref_free(struct image_ref *ref); /* what it holds, not ref itself */
+
+/* "oci:", ... for messages. */
+const char *transport_prefix(enum transport t);
 
 /* Readers take any tag; what is written follows the grammar of image-spec's annotations.md. */
 bool image_ref_tag_is_valid(const char *tag);

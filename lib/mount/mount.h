@@ -3,25 +3,40 @@
 #ifndef MOUNT_MOUNT_H
 #define MOUNT_MOUNT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/base/digest.h"
 #include "lib/base/error.h"
 
 /*
- * Mount the EROFS image in the file `bootstrap` with the files `devices`, in device-table
- * order, at `mountpoint`, read-only. Any number of devices, paths of any length (fsconfig
- * takes values of 255 bytes: longer ones go through /proc/self/fd). Linux 6.12.
+ * The EROFS image in the file `bootstrap` with the files `devices`, in device-table order. Any
+ * number of devices, paths of any length. Linux 6.12.
  */
-int mount_image(const char *bootstrap, char *const *devices, size_t n_devices,
-	const char *mountpoint, struct error **err);
+struct mount_request {
+	const char *bootstrap;
+	char *const *devices;
+	size_t n_devices;
+	const char *mountpoint;
+	bool writable; /* an overlay on top: lib/mount/writable.h */
+	const char *upper; /* where its changes are kept, or NULL: until umount */
+	const struct digest *digest; /* of the bootstrap; only for writable */
+};
 
-/* Unmount; refuses what is not the root of an EROFS mount, and symbolic links. */
+/* Mount it at its mount point. After an error nothing is mounted or left on disk. */
+int mount_image(const struct mount_request *request, struct error **err);
+
+/*
+ * Unmount, and remove the changes that are not kept; refuses what mount_image() has not made
+ * (other EROFS mounts are let pass) and symbolic links.
+ */
 int umount_image(const char *mountpoint, struct error **err);
 
 /* The EROFS mounts of this mount namespace, in the order of mountinfo. */
 struct mount_info {
 	char *mountpoint;
 	char *source;
+	bool writable;
 };
 int mount_list(struct mount_info **list, size_t *n, struct error **err);
 void mount_list_free(struct mount_info *list, size_t n);

@@ -3,7 +3,11 @@
 
 #include "lib/mount/mountinfo.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
+
+#include "lib/base/mem.h"
 
 static bool is_octal(char c)
 {
@@ -29,19 +33,24 @@ void mountinfo_unescape(char *s)
 /* 36 35 98:0 /root /mountpoint options [optional ...] - fstype source super-options */
 bool mountinfo_parse(char *line, struct mountinfo *out)
 {
+	unsigned major_number, minor_number;
 	char *fields[6], *field;
 
 	line[strcspn(line, "\n")] = '\0';
 	for (int i = 0; i < 6; i++)
 		if (!(fields[i] = strsep(&line, " ")))
 			return false;
+	if (sscanf(fields[2], "%u:%u", &major_number, &minor_number) != 2)
+		return false;
 	do
 		field = strsep(&line, " ");
 	while (field && strcmp(field, "-") != 0);
-	*out = (struct mountinfo){ .root = fields[3],
+	*out = (struct mountinfo){ .dev = makedev(major_number, minor_number),
+		.root = fields[3],
 		.mountpoint = fields[4],
 		.fstype = strsep(&line, " "),
-		.source = strsep(&line, " ") };
+		.source = strsep(&line, " "),
+		.options = line };
 	if (!out->fstype || !out->source)
 		return false;
 	mountinfo_unescape(out->root);
@@ -49,4 +58,23 @@ bool mountinfo_parse(char *line, struct mountinfo *out)
 	mountinfo_unescape(out->fstype);
 	mountinfo_unescape(out->source);
 	return true;
+}
+
+char *mountinfo_option(const struct mountinfo *m, const char *key)
+{
+	size_t len = strlen(key);
+
+	/* a comma within a value is escaped */
+	for (const char *at = m->options; at && *at; at += strspn(at, ",")) {
+		size_t n = strcspn(at, ",");
+
+		if (n > len && at[len] == '=' && !memcmp(at, key, len)) {
+			char *value = xstrndup(at + len + 1, n - len - 1);
+
+			mountinfo_unescape(value);
+			return value;
+		}
+		at += n;
+	}
+	return NULL;
 }

@@ -20,6 +20,8 @@ struct decompressor {
 	size_t at, fill; /* of input */
 	bool in_ended;
 	bool in_frame; /* in the middle of a gzip member or zstd frame */
+	bool in_header; /* of a gzip member */
+	struct isal_gzip_header header;
 	bool ended;
 	struct inflate_state *inflate;
 	ZSTD_DStream *zstd;
@@ -88,8 +90,9 @@ static int next_member(struct decompressor *d, struct error **err)
 		d->at++;
 	}
 	isal_inflate_reset(d->inflate);
-	d->inflate->crc_flag = ISAL_GZIP;
-	d->in_frame = true;
+	d->inflate->crc_flag = ISAL_GZIP_NO_HDR_VER;
+	isal_gzip_header_init(&d->header);
+	d->in_frame = d->in_header = true;
 	return 0;
 }
 
@@ -105,6 +108,21 @@ static const char *inflate_fault(int code)
 	default:
 		return "it is no valid deflate stream";
 	}
+}
+
+/*
+ * isal_inflate() would read the header too, but forgets its flags and lengths from call to
+ * call: a member whose header is cut by the end of the input at hand would look damaged.
+ */
+static int inflate_step(struct decompressor *d)
+{
+	int code;
+
+	if (!d->in_header)
+		return isal_inflate(d->inflate);
+	code = isal_read_gzip_header(d->inflate, &d->header);
+	d->in_header = code == ISAL_END_INPUT;
+	return code < 0 ? code : ISAL_DECOMP_OK;
 }
 
 static ssize_t produce_gzip(struct decompressor *d, uint8_t *out, size_t len, struct error **err)
@@ -125,7 +143,7 @@ static ssize_t produce_gzip(struct decompressor *d, uint8_t *out, size_t len, st
 		s->avail_in = before = (uint32_t)(d->fill - d->at);
 		s->next_out = out;
 		s->avail_out = (uint32_t)len;
-		code = isal_inflate(s);
+		code = inflate_step(d);
 		d->at += before - s->avail_in;
 		if (code < 0)
 			return error_set(err, 0, "the gzip data is damaged: %s",
@@ -250,7 +268,7 @@ struct stream *stream_decompress(struct stream *in)
 {
 	struct decompressor *d = xmalloc(sizeof(*d));
 
-	memset(d, 0, offsetof(struct decompressor, input));
+	memset(d, 0, offsetof(struct decompressor, input)); /* not the input: it is large */
 	d->stream = (struct stream){ .read = decompress_read, .close = decompress_close };
 	d->in = in;
 	return &d->stream;

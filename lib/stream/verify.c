@@ -14,7 +14,8 @@ struct verified {
 	struct hasher *hasher;
 	struct digest digest;
 	uint64_t size, seen;
-	bool done;
+	bool ended; /* and what the end said, for those who read again */
+	bool good;
 };
 
 static int verify_end(struct verified *v, struct error **err)
@@ -28,8 +29,9 @@ static int verify_end(struct verified *v, struct error **err)
 			" bytes that its descriptor states",
 			v->seen, v->size);
 	hasher_final(v->hasher, &d);
-	v->done = true;
-	if (digest_equal(&d, &v->digest))
+	v->ended = true;
+	v->good = digest_equal(&d, &v->digest);
+	if (v->good)
 		return 0;
 	return error_set(err, 0, "the blob's bytes have the digest %s, not %s",
 		digest_format(&d, got), digest_format(&v->digest, want));
@@ -40,8 +42,8 @@ static ssize_t verified_read(struct stream *s, void *buf, size_t len, struct err
 	struct verified *v = (struct verified *)s;
 	ssize_t n;
 
-	if (v->done)
-		return 0;
+	if (v->ended)
+		return v->good ? 0 : error_set(err, 0, "the blob does not have its digest");
 	n = v->in->read(v->in, buf, len, err);
 	if (n == 0)
 		return verify_end(v, err);

@@ -70,7 +70,7 @@ int apply_begin_layer(struct apply *a, struct error **err)
 	return 0;
 }
 
-/* Only a removal can change where a path leads that led somewhere before. */
+/* A removal, like a new symlink, can change where a path leads that led somewhere before. */
 static void remove_name(struct apply *a, uint32_t name)
 {
 	a->last_dir = 0;
@@ -123,11 +123,11 @@ static int purge_once(struct apply *a, uint32_t dir)
 		const struct tree_name *n = tree_name(t, name);
 		struct tree_inode *inode = tree_inode(t, n->inode);
 		bool gone = n->layer != a->layer;
-		bool skip = gone || (S_ISDIR(inode->mode) && inode->mark == a->layer);
+		bool purged = S_ISDIR(inode->mode) && inode->mark == a->layer;
 
-		if (!skip && S_ISDIR(inode->mode))
+		if (!gone && S_ISDIR(inode->mode))
 			hide_below(a, inode);
-		next = tree_walk(t, dir, name, skip);
+		next = tree_walk(t, dir, name, gone || purged);
 		if (gone)
 			remove_name(a, name);
 	}
@@ -405,6 +405,7 @@ static int add_inode(struct apply *a, uint32_t dir, const struct entry *e, uint3
 		*file = id;
 		return 0;
 	case ENTRY_SYMLINK:
+		a->last_dir = 0;
 		return fill_symlink(inode, e, err);
 	case ENTRY_CHAR:
 	case ENTRY_BLOCK:

@@ -4,13 +4,14 @@
 #include "lib/verify/parts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "lib/base/mem.h"
+#include "lib/bootstrap/validate.h"
 #include "lib/image/layout.h"
+#include "lib/stream/spool.h"
 
 #define READ_SIZE 262144u
 
@@ -21,7 +22,7 @@ struct image_source *parts_open_image(
 
 	if (image_ref_parse(&ref, spec, err) < 0)
 		return NULL;
-	return image_source_open(&ref, wanted, err);
+	return image_source_open_converted(&ref, wanted, err);
 }
 
 /*
@@ -32,20 +33,17 @@ struct image_source *parts_open_image(
 static char *read_whole(struct image_source *src, const struct digest *want, const char *what,
 	size_t *size, struct error **err)
 {
-	CLEANUP_FREE char *path = image_source_blob_path(src, want, err);
+	CLEANUP_FILE_RANGE struct file_range range = FILE_RANGE_NONE;
 	CLEANUP_FREE char *bytes = NULL;
-	CLEANUP_FCLOSE FILE *f = NULL;
 	struct digest have;
 
-	if (!path)
+	if (image_source_open_blob(src, want, &range, err) < 0)
 		return NULL;
-	f = fopen(path, "re");
-	if (!f) {
-		error_set(err, errno, "%s: cannot open the %s", src->ref.spec, what);
+	range.size = range.size < MANIFEST_MAX_BYTES ? range.size : MANIFEST_MAX_BYTES;
+	*size = (size_t)range.size;
+	bytes = xmalloc(*size);
+	if (file_range_read(&range, bytes, what, err) < 0)
 		return NULL;
-	}
-	bytes = xmalloc(MANIFEST_MAX_BYTES);
-	*size = fread(bytes, 1, MANIFEST_MAX_BYTES, f);
 	digest_of(&have, want->algo, bytes, *size);
 	if (digest_equal(&have, want))
 		return take_ptr(bytes);
@@ -116,9 +114,10 @@ static int check_digest(int fd, const struct image_layer *l, struct error **err)
 	CLEANUP_HASHER struct hasher *h = hasher_new(l->digest.algo);
 	CLEANUP_FREE uint8_t *buf = xmalloc(READ_SIZE);
 	struct digest d;
+	off_t at = 0;
 	ssize_t n;
 
-	while ((n = read(fd, buf, READ_SIZE)) > 0)
+	for (; (n = pread(fd, buf, READ_SIZE, at)) > 0; at += n)
 		hasher_update(h, buf, (size_t)n);
 	if (n < 0)
 		return error_set(err, errno, "%s: cannot read it", l->name);
@@ -129,32 +128,57 @@ static int check_digest(int fd, const struct image_layer *l, struct error **err)
 	return error_hint(err, "copying the image again: the blob is damaged");
 }
 
-static struct bootstrap *open_file(
-	const char *path, const struct image_layer *l, struct error **err)
+/* What lies in an archive is copied out: bytes that are mapped begin at a page. */
+int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, struct error **err)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	CLEANUP_FILE_RANGE struct file_range range = FILE_RANGE_NONE;
+	CLEANUP_STREAM struct stream *s = NULL;
+	uint64_t size;
+
+	if (parts_check_raw(l, err) < 0 || image_source_open_blob(src, &l->digest, &range, err) < 0)
+		return -1;
+	if (!src->archive)
+		return take_fd(&range.fd);
+	s = stream_from_range(take_fd(&range.fd), range.offset, range.size, l->name);
+	return stream_spool(s, &size, err);
+}
+
+int parts_validate(int fd, const struct erofs_found *found, struct error **err)
+{
+	CLEANUP_FREE struct bootstrap_device *of = xcalloc(found->n_devices + 1, sizeof(*of));
+	const struct bootstrap_devices expected = { of, found->n_devices };
+
+	for (size_t i = 0; i < found->n_devices; i++) {
+		const struct image_layer *l = found->devices[i];
+
+		if (l->size / EROFS_BLOCK_SIZE > UINT32_MAX)
+			return error_set(err, 0, "%s: more than 2^32 blocks", l->name);
+		of[i] = (struct bootstrap_device){ l->digest,
+			(uint32_t)(l->size / EROFS_BLOCK_SIZE) };
+	}
+	if (bootstrap_validate_fd(fd, &expected, NULL, err) < 0)
+		return error_wrap(err, "%s, the bootstrap", found->bootstrap->name);
+	return 0;
+}
+
+static struct bootstrap *open_verified(int fd, const struct image_layer *l, struct error **err)
+{
 	struct bootstrap *b;
 
-	if (fd < 0) {
-		error_set(err, errno, "%s: cannot open %s", l->name, path);
-		return NULL;
-	}
 	if (check_digest(fd, l, err) < 0)
 		return NULL;
 	b = bootstrap_open(fd, err);
 	if (!b)
-		error_wrap(err, "%s", l->name);
+		error_wrap(err, "%s, the bootstrap", l->name);
 	return b;
 }
 
 struct bootstrap *parts_open_bootstrap(
 	struct image_source *src, const struct image_layer *l, struct error **err)
 {
-	CLEANUP_FREE char *path = NULL;
+	CLEANUP_FD int fd = parts_bootstrap_fd(src, l, err);
 
-	if (parts_check_raw(l, err) < 0 || !(path = find_file(src, l, err)))
-		return NULL;
-	return open_file(path, l, err);
+	return fd < 0 ? NULL : open_verified(fd, l, err);
 }
 
 int parts_check_count(
@@ -209,17 +233,23 @@ static int find_devices(struct mountable *m, struct image_source *src, const str
 	return 0;
 }
 
+/* The kernel is only asked to mount what the validator accepts. */
 static int find_all(struct mountable *m, struct image_source *src, const struct erofs_found *found,
 	struct error **err)
 {
-	CLEANUP_BOOTSTRAP struct bootstrap *b = NULL;
+	CLEANUP_FD int fd = -1;
 
 	if (parts_check_raw(found->bootstrap, err) < 0)
 		return -1;
+	m->digest = found->bootstrap->digest;
 	m->bootstrap = find_file(src, found->bootstrap, err);
-	if (!m->bootstrap || !(b = open_file(m->bootstrap, found->bootstrap, err)))
+	if (!m->bootstrap)
 		return -1;
-	return find_devices(m, src, b, found, err);
+	fd = parts_bootstrap_fd(src, found->bootstrap, err);
+	if (fd < 0 || !(m->tree = open_verified(fd, found->bootstrap, err)) ||
+		find_devices(m, src, m->tree, found, err) < 0)
+		return -1;
+	return parts_validate(fd, found, err);
 }
 
 int mountable_find(struct mountable *m, struct image_source *src, struct error **err)
@@ -240,6 +270,7 @@ void mountable_free(struct mountable *m)
 {
 	for (size_t i = 0; i < m->n_devices; i++)
 		free(m->devices[i]);
+	cleanup_bootstrap_(&m->tree);
 	free(m->devices);
 	free(m->bootstrap);
 	*m = (struct mountable){ 0 };

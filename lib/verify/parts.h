@@ -25,6 +25,15 @@ int parts_check_raw(const struct image_layer *l, struct error **err);
 struct bootstrap *parts_open_bootstrap(
 	struct image_source *src, const struct image_layer *l, struct error **err);
 
+/*
+ * The bootstrap as a file of its own, for those who verify its digest themselves: a descriptor,
+ * the caller's to close.
+ */
+int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, struct error **err);
+
+/* bootstrap_validate() on it, with the devices of the manifest. */
+int parts_validate(int fd, const struct erofs_found *found, struct error **err);
+
 /* Does the bootstrap's device table have exactly these devices? */
 int parts_check_count(
 	const struct bootstrap *b, const struct erofs_found *found, struct error **err);
@@ -32,11 +41,13 @@ int parts_check_count(
 int parts_check_device(
 	const struct bootstrap *b, unsigned i, const struct image_layer *l, struct error **err);
 
-/* What the kernel is given: absolute paths. */
+/* What the kernel is given: absolute paths; and what it will read in the bootstrap. */
 struct mountable {
 	char *bootstrap;
 	char **devices;
 	size_t n_devices;
+	struct bootstrap *tree;
+	struct digest digest; /* of the bootstrap */
 };
 
 /* Verify all that the kernel trusts (not the devices' bytes) and find the files. */

@@ -61,7 +61,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 # One maker at a time; whoever waited finds the work done. The lock goes with the process.
 exec 9>"$out/.lock"
-flock 9
+flock -n 9 || { say "waiting for another make-images.sh"; flock 9; }
 # What a killed run left; nothing is mounted in it (see in_chroot).
 rm -rf --one-file-system "$out"/.work.*
 work=$(mktemp -d "$out/.work.XXXXXX")
@@ -167,6 +167,8 @@ finish() # NAME: make the image appear, whole
 	quietly umoci gc --layout "$layout"
 	[ -z "${zstd_layer:-}" ] ||
 		quietly python3 "$here/recompress.py" "$layout:latest" "$zstd_layer=zstd"
+	# umoci writes for its user alone.
+	chmod -R a+rX "$layout"
 	echo "$recipe" >"$layout/recipe"
 	rm -rf "$bundle" "${out:?}/$1"
 	mv "$layout" "$out/$1"
@@ -180,7 +182,8 @@ make_base()
 	quietly umoci init --layout "$layout"
 	quietly umoci new --image "$layout:latest"
 	quietly umoci unpack --image "$layout:latest" "$bundle"
-	SOURCE_DATE_EPOCH=$epoch quietly mmdebstrap --quiet --mode=root --variant=minbase \
+	# It mounts /proc and more below the root: in a namespace that goes with it.
+	SOURCE_DATE_EPOCH=$epoch quietly unshare --mount --propagation private mmdebstrap --quiet --mode=root --variant=minbase \
 		--include=ca-certificates --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
 		--dpkgopt=force-unsafe-io "$suite" "$root" "$sources"
 	cmd=(/bin/sh)

@@ -51,10 +51,8 @@ static void the_three_base_entries_are_the_mode_and_no_more(void)
 
 static void with_a_mask_the_group_bits_are_the_mask(void)
 {
-	accepts(BYTES(V2, USER_OBJ(7), USER(7, 9), GROUP_OBJ(1), MASK(6), OTHER(4)), 0764,
-		false);
-	accepts(BYTES(V2, USER_OBJ(7), GROUP_OBJ(1), GROUP(7, 9), MASK(2), OTHER(4)), 0724,
-		false);
+	accepts(BYTES(V2, USER_OBJ(7), USER(7, 9), GROUP_OBJ(1), MASK(6), OTHER(4)), 0764, false);
+	accepts(BYTES(V2, USER_OBJ(7), GROUP_OBJ(1), GROUP(7, 9), MASK(2), OTHER(4)), 0724, false);
 	accepts(BYTES(V2, USER_OBJ(7), GROUP_OBJ(1), MASK(3), OTHER(4)), 0734, false);
 }
 

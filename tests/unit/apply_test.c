@@ -53,7 +53,9 @@ static void check_outcome(const struct entry *e, size_t n, bool all, const char 
 		printf("# saw:\n%s# instead of:\n%s", got, want);
 }
 
-#define LIST(...)  (const struct entry[]){ __VA_ARGS__ }, sizeof((const struct entry[]){ __VA_ARGS__ }) / sizeof(struct entry)
+#define LIST(...)                              \
+	(const struct entry[]){ __VA_ARGS__ }, \
+		sizeof((const struct entry[]){ __VA_ARGS__ }) / sizeof(struct entry)
 #define GIVES(want, ...)     check_outcome(LIST(__VA_ARGS__), false, want)
 #define GIVES_ALL(want, ...) check_outcome(LIST(__VA_ARGS__), true, want)
 
@@ -213,8 +215,7 @@ static void other_type_changes_replace_what_was_there(void)
 		DIR_("l", 0711));
 	GIVES("a/ 755 n2\na/f 1\nl char 1:3\n", FILE_("a/f", 1), SYMLINK("l", "a"), NEXT,
 		DEVICE("l", ENTRY_CHAR, 1, 3));
-	GIVES("a/ 755 n2\na/f 1\nl 7\n", FILE_("a/f", 1), SYMLINK("l", "a/f"), NEXT,
-		FILE_("l", 7));
+	GIVES("a/ 755 n2\na/f 1\nl 7\n", FILE_("a/f", 1), SYMLINK("l", "a/f"), NEXT, FILE_("l", 7));
 }
 
 static void symlinks_on_the_way_are_followed_at_the_end_they_are_not(void)
@@ -283,8 +284,8 @@ static void an_opaque_directory_hides_lower_children_and_keeps_itself(void)
 static void opaque_and_whiteouts_at_several_levels_in_any_order(void)
 {
 	GIVES_IN_ANY_ORDER(5, "d/ 755 n3\nd/s/ 755 n3\nd/s/n 2\nd/s/t/ 755 n2\nd/s/t/n 3\n",
-		DIR_("d", 0711), FILE_("d/s/t/old", 1), FILE_("d/s/old", 1), FILE_("d/old", 1), NEXT,
-		WHITEOUT(".wh.d"), WHITEOUT("d/.wh.s"), WHITEOUT("d/s/.wh..wh..opq"),
+		DIR_("d", 0711), FILE_("d/s/t/old", 1), FILE_("d/s/old", 1), FILE_("d/old", 1),
+		NEXT, WHITEOUT(".wh.d"), WHITEOUT("d/.wh.s"), WHITEOUT("d/s/.wh..wh..opq"),
 		FILE_("d/s/n", 2), FILE_("d/s/t/n", 3));
 	GIVES_IN_ANY_ORDER(4, "d/ 711 n3\nd/keep 1\nd/s/ 755 n2\nd/s/n 2\n", DIR_("d", 0711),
 		FILE_("d/s/t/old", 1), FILE_("d/keep", 1), NEXT, WHITEOUT("d/.wh.s"),
@@ -341,18 +342,18 @@ static void hard_links_share_one_inode(void)
 
 static void hard_links_may_come_before_their_targets(void)
 {
-	GIVES_IN_ANY_ORDER(0, "a 1 n3\nb = a\nc = a\n", FILE_("a", 1), LINK("b", "a"),
-		LINK("c", "a"));
-	GIVES_IN_ANY_ORDER(0, "d/ 755 n2\nd/e 1 n2\nf = d/e\n", LINK("f", "d/e"),
-		DIR_("d", 0755), FILE_("d/e", 1));
+	GIVES_IN_ANY_ORDER(
+		0, "a 1 n3\nb = a\nc = a\n", FILE_("a", 1), LINK("b", "a"), LINK("c", "a"));
+	GIVES_IN_ANY_ORDER(0, "d/ 755 n2\nd/e 1 n2\nf = d/e\n", LINK("f", "d/e"), DIR_("d", 0755),
+		FILE_("d/e", 1));
 }
 
 static void chains_of_hard_links_settle_in_any_order(void)
 {
-	GIVES_IN_ANY_ORDER(0, "a 1 n5\nb = a\nc = a\nd = a\ne = a\n", FILE_("a", 1),
-		LINK("b", "a"), LINK("c", "b"), LINK("d", "c"), LINK("e", "d"));
-	GIVES_IN_ANY_ORDER(0, "a -> t n4\nb = a\nc = a\nd = a\n", SYMLINK("a", "t"),
-		LINK("b", "a"), LINK("c", "b"), LINK("d", "a"));
+	GIVES_IN_ANY_ORDER(0, "a 1 n5\nb = a\nc = a\nd = a\ne = a\n", FILE_("a", 1), LINK("b", "a"),
+		LINK("c", "b"), LINK("d", "c"), LINK("e", "d"));
+	GIVES_IN_ANY_ORDER(0, "a -> t n4\nb = a\nc = a\nd = a\n", SYMLINK("a", "t"), LINK("b", "a"),
+		LINK("c", "b"), LINK("d", "a"));
 }
 
 static void a_chain_of_10000_forward_links_settles(void)
@@ -388,8 +389,7 @@ static void hard_links_cross_layers(void)
 	GIVES("a 1 n2\nb = a\n", FILE_("a", 1), NEXT, LINK("b", "a"));
 	GIVES("b 1\n", FILE_("a", 1), NEXT, LINK("b", "a"), NEXT, WHITEOUT(".wh.a"));
 	GIVES("a 2\nb 1\n", FILE_("a", 1), LINK("b", "a"), NEXT, FILE_("a", 2));
-	GIVES("a 2 n2\nb = a\n", FILE_("a", 1), FILE_("b", 9), NEXT, FILE_("a", 2),
-		LINK("b", "a"));
+	GIVES("a 2 n2\nb = a\n", FILE_("a", 1), FILE_("b", 9), NEXT, FILE_("a", 2), LINK("b", "a"));
 }
 
 static void a_hard_link_takes_nothing_from_its_own_entry(void)
@@ -553,12 +553,12 @@ static void random_path(uint64_t *seed, char *path, size_t size)
 	size_t n = 0;
 
 	for (unsigned i = 0; i < levels; i++)
-		n += (size_t)snprintf(path + n, size - n, "%s%c", i ? "/" : "",
-			'a' + (int)random_below(seed, 3));
+		n += (size_t)snprintf(
+			path + n, size - n, "%s%c", i ? "/" : "", 'a' + (int)random_below(seed, 3));
 }
 
 struct model_op {
-	char path[32], entry_path[48];
+	char path[32], entry_path[64];
 	enum { OP_FILE, OP_DIR, OP_WHITEOUT, OP_OPAQUE } what;
 	unsigned tag;
 };
@@ -575,17 +575,17 @@ static void random_op(uint64_t *seed, struct model_op *op)
 	strcpy(op->entry_path, op->path);
 	base = strrchr(op->path, '/');
 	base = base ? base + 1 : op->path;
-	if (op->what == OP_WHITEOUT)
-		snprintf(op->entry_path, sizeof(op->entry_path), "%.*s.wh.%s",
-			(int)(base - op->path), op->path, base);
+	if (op->what == OP_WHITEOUT) {
+		op->entry_path[base - op->path] = '\0';
+		strcat(strcat(op->entry_path, ".wh."), base);
+	}
 	if (op->what == OP_OPAQUE)
-		snprintf(op->entry_path, sizeof(op->entry_path), "%s/.wh..wh..opq", op->path);
+		strcat(op->entry_path, "/.wh..wh..opq");
 }
 
 static struct entry op_entry(const struct model_op *op)
 {
-	return op->what == OP_DIR ? DIR_(op->entry_path, op->tag)
-				  : FILE_(op->entry_path, op->tag);
+	return op->what == OP_DIR ? DIR_(op->entry_path, op->tag) : FILE_(op->entry_path, op->tag);
 }
 
 /* All that hides comes first in the model; in the layer it stands anywhere. */
@@ -763,10 +763,11 @@ static void an_inode_holds_262148_bytes_of_xattrs_and_no_more(void)
 	CHECK_STR(more, "644 user.a:65531 user.b:65531 user.c:65531 user.e:1");
 }
 
-#define ACL(...) "\2\0\0\0" __VA_ARGS__
+#define ACL(...)  "\2\0\0\0" __VA_ARGS__
 #define OBJ(t, p) t "\0" p "\0\xff\xff\xff\xff"
-#define MINIMAL	 ACL(OBJ("\1", "\6") OBJ("\4", "\4") OBJ("\40", "\0"))
-#define MASKED	 ACL(OBJ("\1", "\7") "\2\0\7\0\11\0\0\0" OBJ("\4", "\1") OBJ("\20", "\6") OBJ("\40", "\4"))
+#define MINIMAL	  ACL(OBJ("\1", "\6") OBJ("\4", "\4") OBJ("\40", "\0"))
+#define MASKED \
+	ACL(OBJ("\1", "\7") "\2\0\7\0\11\0\0\0" OBJ("\4", "\1") OBJ("\20", "\6") OBJ("\40", "\4"))
 
 static void an_access_acl_sets_the_mode_and_stays_if_it_says_more(void)
 {

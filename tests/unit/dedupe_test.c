@@ -197,8 +197,9 @@ static void every_stored_block_is_found_in_a_large_index(void)
 	for (uint32_t kind = 0; kind < KINDS; kind++) {
 		unsigned count = find(index, key_of(kind), n);
 
-		wrong += newest[kind] ? !count || (count < DEDUPE_CANDIDATES && n[0] != newest[kind])
-				      : count > 0;
+		wrong += newest[kind]
+				 ? !count || (count < DEDUPE_CANDIDATES && n[0] != newest[kind])
+				 : count > 0;
 	}
 	CHECK_U64(wrong, 0);
 	free(newest);

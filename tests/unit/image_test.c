@@ -477,7 +477,7 @@ static void other_layer_types_are_named(void)
 	CLEANUP_TMPDIR char *dir = fixture_make();
 
 	make_with_type(dir, "application/vnd.in-toto+json");
-	CHECK(refused(dir, NULL, NULL, "layers of the type application/vnd.in-toto+json"));
+	CHECK(refused(dir, NULL, NULL, "it is an attestation (application/vnd.in-toto+json)"));
 	make_with_type(dir, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
 	CHECK(refused(dir, NULL, NULL, "it is encrypted"));
 }

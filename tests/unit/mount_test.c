@@ -99,7 +99,10 @@ static void a_missing_mount_point_is_named_with_a_hint(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 
-	CHECK(mount_image("/nonexistent/b", NULL, 0, "/nonexistent/m", &err) == -1);
+	const struct mount_request r = { .bootstrap = "/nonexistent/b",
+		.mountpoint = "/nonexistent/m" };
+
+	CHECK(mount_image(&r, &err) == -1);
 	CHECK(err && strstr(err->msg, "/nonexistent/m does not exist"));
 	CHECK_STR(err ? err->hint : NULL, "mkdir -p /nonexistent/m");
 }
@@ -108,7 +111,10 @@ static void a_mount_point_that_is_a_file_is_refused(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 
-	CHECK(mount_image("/nonexistent/b", NULL, 0, "/proc/self/status", &err) == -1);
+	const struct mount_request r = { .bootstrap = "/nonexistent/b",
+		.mountpoint = "/proc/self/status" };
+
+	CHECK(mount_image(&r, &err) == -1);
 	CHECK(err && strstr(err->msg, "is not a directory"));
 }
 

@@ -74,21 +74,44 @@ static void standard_input_can_be_one_layer_only(void)
 	CHECK(err && strstr(err->msg, "standard input"));
 }
 
+static bool is_archive(
+	const char *spec, enum transport transport, const char *path, const char *tag)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
+
+	return image_ref_parse(&ref, spec, &err) == 0 && ref.transport == transport &&
+	       strcmp(ref.path, path) == 0 &&
+	       (tag ? ref.tag && strcmp(ref.tag, tag) == 0 : !ref.tag);
+}
+
+static void archives_are_split_at_the_first_colon(void)
+{
+	CHECK(is_archive("oci-archive:a.tar", TRANSPORT_OCI_ARCHIVE, "a.tar", NULL));
+	CHECK(is_archive("oci-archive:d/a.tar:1", TRANSPORT_OCI_ARCHIVE, "d/a.tar", "1"));
+	CHECK(is_archive("docker-archive:-", TRANSPORT_DOCKER_ARCHIVE, "-", NULL));
+	CHECK(is_archive("docker-archive:-:app:1", TRANSPORT_DOCKER_ARCHIVE, "-", "app:1"));
+	CHECK(is_archive("docker-archive:a:@3", TRANSPORT_DOCKER_ARCHIVE, "a", "@3"));
+	CHECK(fails("oci-archive:", "file is missing", "oci-archive:FILE[:TAG]"));
+	CHECK(fails("docker-archive::x", "file is missing", "docker-archive:FILE[:NAME:TAG]"));
+}
+
 static void transports_to_come_are_named_with_a_way_round(void)
 {
-	CHECK(fails(
-		"oci-archive:a.tar:1", "oci-archive: yet", "skopeo copy oci-archive:a.tar:1 oci:"));
-	CHECK(fails("docker-archive:-", "docker-archive: yet", "skopeo copy docker-archive:-"));
 	CHECK(fails(
 		"docker://alpine:3", "registries", "skopeo copy docker://alpine:3 oci:DIR:TAG"));
 	CHECK(fails("dir:x", "not supported", "skopeo copy dir:x"));
 }
 
-static void local_stores_are_answered_with_the_copy_that_does_it(void)
+static void local_stores_are_answered_with_the_pipe_that_does_it(void)
 {
-	CHECK(fails(
-		"docker-daemon:app:1", "daemon", "skopeo copy docker-daemon:app:1 oci:DIR:TAG"));
-	CHECK(fails("containers-storage:app", "podman", "skopeo copy containers-storage:app"));
+	CHECK(fails("docker-daemon:app:1", "daemon",
+		"docker save app:1 | erofs-convert convert docker-archive:- DEST"));
+	CHECK(fails("containers-storage:app", "podman",
+		"podman save --format docker-archive app | erofs-convert convert "
+		"docker-archive:- DEST"));
+	CHECK(fails("containers-storage:[overlay@/var/lib]app", "podman", "docker-archive app |"));
+	CHECK(fails("docker-daemon:", "daemon", "docker save NAME |"));
 }
 
 static void a_missing_or_unknown_transport_shows_the_known_ones(void)
@@ -138,8 +161,9 @@ int main(void)
 	RUN(tar_files_are_a_list);
 	RUN(an_empty_tar_file_name_is_refused);
 	RUN(standard_input_can_be_one_layer_only);
+	RUN(archives_are_split_at_the_first_colon);
 	RUN(transports_to_come_are_named_with_a_way_round);
-	RUN(local_stores_are_answered_with_the_copy_that_does_it);
+	RUN(local_stores_are_answered_with_the_pipe_that_does_it);
 	RUN(a_missing_or_unknown_transport_shows_the_known_ones);
 	RUN(tags_follow_the_grammar_of_image_spec);
 	RUN(a_copy_stands_alone);

@@ -15,13 +15,14 @@
 #include "lib/base/mem.h"
 #include "lib/tree/apply.h"
 
-#define DIR_(p, m)    ((struct entry){ .type = ENTRY_DIR, .path = (p), .link = "", .mode = (m) })
-#define FILE_(p, n)   ((struct entry){ .path = (p), .link = "", .mode = 0644, .size = (n) })
-#define SYMLINK(p, t) ((struct entry){ .type = ENTRY_SYMLINK, .path = (p), .link = (t), .mode = 0777 })
-#define LINK(p, t)    ((struct entry){ .type = ENTRY_HARDLINK, .path = (p), .link = (t) })
-#define FIFO(p)	      ((struct entry){ .type = ENTRY_FIFO, .path = (p), .link = "", .mode = 0600 })
-#define DEVICE(p, t, a, i)                                                                         \
-	((struct entry){                                                                           \
+#define DIR_(p, m)  ((struct entry){ .type = ENTRY_DIR, .path = (p), .link = "", .mode = (m) })
+#define FILE_(p, n) ((struct entry){ .path = (p), .link = "", .mode = 0644, .size = (n) })
+#define SYMLINK(p, t) \
+	((struct entry){ .type = ENTRY_SYMLINK, .path = (p), .link = (t), .mode = 0777 })
+#define LINK(p, t) ((struct entry){ .type = ENTRY_HARDLINK, .path = (p), .link = (t) })
+#define FIFO(p)	   ((struct entry){ .type = ENTRY_FIFO, .path = (p), .link = "", .mode = 0600 })
+#define DEVICE(p, t, a, i) \
+	((struct entry){   \
 		.type = (t), .path = (p), .link = "", .mode = 0600, .major = (a), .minor = (i) })
 #define WHITEOUT(p) FILE_(p, 0)
 
@@ -67,7 +68,10 @@ static inline void show_inode(struct text *t, const struct tree_inode *in)
 		say(t, " fifo");
 		break;
 	default:
-		say(t, " %s %u:%u", S_ISCHR(in->mode) ? "char" : S_ISBLK(in->mode) ? "block" : "?",
+		say(t, " %s %u:%u",
+			S_ISCHR(in->mode)   ? "char"
+			: S_ISBLK(in->mode) ? "block"
+					    : "?",
 			in->dev.major, in->dev.minor);
 	}
 	if (in->uid || in->gid)

@@ -228,7 +228,8 @@ static void check_model(const struct model *m, const struct tree *t)
 		inodes += first;
 		wrong += tree_inode(t, m->inode_of[n->inode])->nlink !=
 			 (n->is_dir ? 2 + subdirs : links);
-		wrong += n->is_dir && tree_parent(t, m->inode_of[n->inode]) != dir_inode(m, n->dir, t);
+		wrong += n->is_dir &&
+			 tree_parent(t, m->inode_of[n->inode]) != dir_inode(m, n->dir, t);
 	}
 	for (uint32_t id = tree_walk(t, t->root, 0, false); id;
 		id = tree_walk(t, t->root, id, false))
