@@ -11,10 +11,16 @@
 
 static const char *platform;
 static bool raw, config;
+static uint64_t n_files = 5;
 
 static const struct cmd_option options[] = {
 	{ .name = "raw", .flag = &raw, .help = "print the manifest, exactly as stored" },
 	{ .name = "config", .flag = &config, .help = "print the config, exactly as stored" },
+	{ .name = "files",
+		.arg = "N",
+		.number = &n_files,
+		.max = 1000,
+		.help = "how many of the largest files to list (default: 5)" },
 	{ .name = "platform",
 		.arg = "OS/ARCH[/VARIANT]",
 		.string = &platform,
@@ -30,21 +36,69 @@ static json_t *layer_as_json(const struct image_layer *l)
 		"mediaType", l->media_type, "size", (json_int_t)l->size);
 }
 
+/* All blocks but the constant first one. */
+static uint64_t data_bytes(const struct erofs_device_slot *slot)
+{
+	return slot->blocks ? (uint64_t)(slot->blocks - 1) << EROFS_BLOCK_BITS : 0;
+}
+
+static json_t *sharing_as_json(const struct summary *s, unsigned i)
+{
+	const struct sharing_device *d = sharing_device(s->sharing, i);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "files", (json_int_t)d->files,
+		"mappedBytes", (json_int_t)d->mapped, "usedBytes", (json_int_t)d->used,
+		"unusedBytes", (json_int_t)(data_bytes(&s->slots[i]) - d->used), "savedWithinBytes",
+		(json_int_t)d->within, "savedAcrossBytes", (json_int_t)d->across);
+}
+
 static json_t *devices_as_json(const struct summary *s)
 {
 	json_t *devices = json_array();
 
-	for (size_t i = 0; i < s->found.n_devices; i++) {
+	for (unsigned i = 0; i < s->found.n_devices; i++) {
 		const struct image_layer *l = s->found.devices[i];
-		json_t *d = json_pack("{s:I}", "id", (json_int_t)i + 1);
+		json_t *d = json_pack("{s:i}", "id", (int)i + 1);
 
 		json_object_update_new(d, layer_as_json(l));
 		/* raw: the bytes are the image */
 		json_object_set_new(d, "uncompressedSize", json_integer((json_int_t)l->size));
 		json_object_set_new(d, "blocks", json_integer(s->slots[i].blocks));
+		json_object_update_new(d, sharing_as_json(s, i));
 		json_array_append_new(devices, d);
 	}
 	return devices;
+}
+
+static json_t *runs_as_json(const struct summary *s)
+{
+	json_t *classes = json_array();
+
+	for (unsigned i = 0; i < SUMMARY_RUN_CLASSES; i++) {
+		json_t *c = json_pack("{s:I, s:I}", "from", (json_int_t)summary_run_classes[i],
+			"files", (json_int_t)s->files_by_runs[i]);
+
+		if (i + 1 < SUMMARY_RUN_CLASSES)
+			json_object_set_new(c, "to",
+				json_integer((json_int_t)summary_run_classes[i + 1] - 1));
+		json_array_append_new(classes, c);
+	}
+	return classes;
+}
+
+static json_t *files_as_json(const struct top_files *top)
+{
+	json_t *files = json_array();
+
+	for (size_t i = 0; i < top->n; i++) {
+		const struct top_file *f = &top->v[i];
+
+		json_array_append_new(files,
+			json_pack("{s:s, s:I, s:I, s:I}", "path", f->path, "size",
+				(json_int_t)f->size, "sharedBytes", (json_int_t)f->shared, "runs",
+				(json_int_t)f->runs));
+	}
+	return files;
 }
 
 static json_t *summary_as_json(const struct summary *s, const struct image_source *src)
@@ -63,8 +117,15 @@ static json_t *summary_as_json(const struct summary *s, const struct image_sourc
 		{ "compactInodes", s->tree.compact_inodes },
 		{ "chunkIndexes", s->tree.chunk_indexes },
 		{ "runs", s->tree.runs },
+		{ "holes", s->holes },
+		{ "metadataBytes", s->bootstrap_bytes },
+		{ "chunkIndexBytes", s->tree.chunk_indexes * EROFS_CHUNK_INDEX_SIZE },
 		{ "logicalBytes", s->tree.logical_bytes },
+		{ "holeBytes", s->hole_bytes },
 		{ "mappedBytes", s->tree.mapped_bytes },
+		{ "usedBytes", s->data.used },
+		{ "savedWithinBytes", s->data.within },
+		{ "savedAcrossBytes", s->data.across },
 		{ "storedBytes", s->stored_bytes },
 		{ "uniqueBytes", s->unique_bytes },
 	};
@@ -75,6 +136,9 @@ static json_t *summary_as_json(const struct summary *s, const struct image_sourc
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
 		json_object_set_new(
 			json, numbers[i].key, json_integer((json_int_t)numbers[i].value));
+	json_object_set_new(json, "filesByRuns", runs_as_json(s));
+	json_object_set_new(json, "largestFiles", files_as_json(&s->largest));
+	json_object_set_new(json, "mostSharedFiles", files_as_json(&s->most_shared));
 	return json;
 }
 
@@ -98,22 +162,36 @@ static void print_head(const struct summary *s, const struct image_source *src)
 	printf("%s\n\n", src->ref.spec);
 	printf("Manifest %s\n", digest_format(&src->manifest_digest, digest));
 	printf("Platform %s\n\n", src->platform_text);
-	printf("Bootstrap    %s  %s (%s bytes)\n", short_digest(l, digest),
+	printf("Bootstrap     %s  %s of metadata (%s bytes)\n", short_digest(l, digest),
 		text_bytes(l->size, size), text_count(l->size, exact));
+}
+
+static void print_bytes(uint64_t n)
+{
+	char text[TEXT_NUMBER_MAX];
+
+	printf(" %9s", text_bytes(n, text));
 }
 
 static void print_devices(const struct summary *s)
 {
-	char digest[DIGEST_MAX_STR], size[TEXT_NUMBER_MAX], blocks[TEXT_NUMBER_MAX];
+	char digest[DIGEST_MAX_STR];
 
 	if (!s->found.n_devices)
 		return;
-	printf("\nDevice       Digest              Size         Blocks\n");
-	for (size_t i = 0; i < s->found.n_devices; i++)
-		printf("%6zu       %-12s  %10s  %13s\n", i + 1,
-			short_digest(s->found.devices[i], digest),
-			text_bytes(s->found.devices[i]->size, size),
-			text_count(s->slots[i].blocks, blocks));
+	printf("\nData blobs                                           saved     saved\n"
+	       "device  digest             size    unused  referred    within    across  files\n");
+	for (unsigned i = 0; i < s->found.n_devices; i++) {
+		const struct sharing_device *d = sharing_device(s->sharing, i);
+
+		printf("%6u  %-12s", i + 1, short_digest(s->found.devices[i], digest));
+		print_bytes(s->found.devices[i]->size);
+		print_bytes(data_bytes(&s->slots[i]) - d->used);
+		print_bytes(d->mapped);
+		print_bytes(d->within);
+		print_bytes(d->across);
+		printf("  %4.0f%%\n", percent(d->files, s->tree.files));
+	}
 }
 
 static void print_count(const char *what, uint64_t n)
@@ -123,8 +201,10 @@ static void print_count(const char *what, uint64_t n)
 	printf("  %-13s %12s", what, text_count(n, text));
 }
 
-static void print_tree(const struct tree_sums *t)
+static void print_tree(const struct summary *s)
 {
+	const struct tree_sums *t = &s->tree;
+
 	printf("\nTree\n");
 	print_count("files", t->files);
 	print_count("   directories", t->directories);
@@ -136,7 +216,38 @@ static void print_tree(const struct tree_sums *t)
 	print_count("   inodes", t->inodes);
 	printf("  (%.0f%% compact)\n", percent(t->compact_inodes, t->inodes));
 	print_count("chunk indexes", t->chunk_indexes);
-	print_count("   runs", t->runs);
+	printf("  (%.0f%% of the metadata)\n",
+		percent(t->chunk_indexes * EROFS_CHUNK_INDEX_SIZE, s->bootstrap_bytes));
+	print_count("runs", t->runs);
+	print_count("   holes", s->holes);
+	printf("\n");
+}
+
+/* "3-4", or "65+" for the last. */
+static const char *class_name(unsigned class, char buf[static TEXT_NUMBER_MAX])
+{
+	uint64_t from = summary_run_classes[class];
+
+	if (class + 1 == SUMMARY_RUN_CLASSES)
+		snprintf(buf, TEXT_NUMBER_MAX, "%" PRIu64 "+", from);
+	else if (summary_run_classes[class + 1] == from + 1)
+		snprintf(buf, TEXT_NUMBER_MAX, "%" PRIu64, from);
+	else
+		snprintf(buf, TEXT_NUMBER_MAX, "%" PRIu64 "-%" PRIu64, from,
+			summary_run_classes[class + 1] - 1);
+	return buf;
+}
+
+static void print_runs(const struct summary *s)
+{
+	char text[TEXT_NUMBER_MAX];
+
+	printf("\nRuns in a file");
+	for (unsigned i = 0; i < SUMMARY_RUN_CLASSES; i++)
+		printf("%9s", class_name(i, text));
+	printf("\n  files       ");
+	for (unsigned i = 0; i < SUMMARY_RUN_CLASSES; i++)
+		printf("%9s", text_count(s->files_by_runs[i], text));
 	printf("\n");
 }
 
@@ -144,21 +255,39 @@ static void print_amount(const char *what, uint64_t n, const char *meaning)
 {
 	char size[TEXT_NUMBER_MAX], exact[TEXT_NUMBER_MAX];
 
-	printf("  %-9s %10s  %20s  %s\n", what, text_bytes(n, size), text_count(n, exact), meaning);
+	printf("  %-8s %9s  %19s  %s\n", what, text_bytes(n, size), text_count(n, exact), meaning);
 }
 
 static void print_data(const struct summary *s)
 {
-	uint64_t mapped = s->tree.mapped_bytes;
-	/* a device may hold blocks that no file of the final tree refers to */
-	uint64_t saved = mapped > s->unique_bytes ? mapped - s->unique_bytes : 0;
+	const struct sharing_device *d = &s->data;
 
-	printf("\nData                         bytes\n");
+	printf("\nData                           bytes\n");
 	print_amount("logical", s->tree.logical_bytes, "sizes of all files");
-	print_amount("mapped", mapped, "4 KiB blocks that files refer to");
-	print_amount("unique", s->unique_bytes, "4 KiB blocks in the devices");
-	print_amount("stored", s->stored_bytes, "devices and bootstrap");
-	printf("\nDeduplication saves %.1f%% of the mapped data.\n", percent(saved, mapped));
+	print_amount("holes", s->hole_bytes, "of these, zeros that lie nowhere");
+	print_amount("mapped", d->mapped, "4 KiB blocks that files refer to");
+	print_amount("within", d->within, "saved: equal blocks of one layer");
+	print_amount("across", d->across, "saved: blocks of lower layers");
+	print_amount("unique", s->unique_bytes, "4 KiB blocks in the data blobs");
+	print_amount("unused", s->unique_bytes - d->used, "of these, referred to no more");
+	print_amount("stored", s->stored_bytes, "data blobs and bootstrap");
+	printf("\nDeduplication saves %.1f%% of the mapped data.\n",
+		percent(d->within + d->across, d->mapped));
+}
+
+static void print_files(const char *title, const struct top_files *top)
+{
+	char runs[TEXT_NUMBER_MAX];
+
+	if (!top->n)
+		return;
+	printf("\n%-22s%10s  %8s\n", title, "shared", "runs");
+	for (size_t i = 0; i < top->n; i++) {
+		printf("           ");
+		print_bytes(top->v[i].size);
+		print_bytes(top->v[i].shared);
+		printf("  %8s  %s\n", text_count(top->v[i].runs, runs), top->v[i].path);
+	}
 }
 
 static int print_summary(const struct summary *s, const struct image_source *src)
@@ -167,8 +296,11 @@ static int print_summary(const struct summary *s, const struct image_source *src
 		return cmd_print_json(summary_as_json(s, src));
 	print_head(s, src);
 	print_devices(s);
-	print_tree(&s->tree);
+	print_tree(s);
+	print_runs(s);
 	print_data(s);
+	print_files("Largest files", &s->largest);
+	print_files("Most shared files", &s->most_shared);
 	return cmd_flush();
 }
 
@@ -202,7 +334,7 @@ static int run(int argc, char **argv)
 		return cmd_fail(err);
 	if (raw || config)
 		return print_stored(src);
-	if (summary_make(&summary, src, &err) < 0)
+	if (summary_make(&summary, src, n_files, &err) < 0)
 		return cmd_fail(err);
 	return print_summary(&summary, src);
 }

@@ -75,6 +75,8 @@ _erofs_convert_image() # TRANSPORT...
 	case $_ec_cur in
 	oci:*:*) _erofs_convert_tags ;;
 	oci:*) _erofs_convert_files -d oci: ;;
+	oci-archive:*) _erofs_convert_files -f oci-archive: ;;
+	docker-archive:*) _erofs_convert_files -f docker-archive: ;;
 	tar:*,*) _erofs_convert_files -f "${_ec_cur%,*}," ;;
 	tar:*) _erofs_convert_files -f tar: ;;
 	*)
@@ -112,7 +114,7 @@ _erofs_convert()
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
-	convert) options=(--platform --compression --chunk-size --min-match --min-hole --jobs) ;;
+	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole --jobs) ;;
 	mount | check) options=(--platform) ;;
 	inspect) options=(--raw --config --platform) ;;
 	umount) options=() ;;
@@ -155,8 +157,9 @@ _erofs_convert()
 	esac
 
 	case $verb:$position in
-	convert:0) _erofs_convert_image oci: tar: ;;
-	convert:1 | mount:0 | check:0 | inspect:0) _erofs_convert_image oci: ;;
+	convert:0) _erofs_convert_image oci: oci-archive: docker-archive: tar: ;;
+	convert:1) _erofs_convert_image oci: oci-archive: ;;
+	mount:0 | check:0 | inspect:0) _erofs_convert_image oci: ;;
 	mount:1) _erofs_convert_files -d "" ;;
 	umount:0)
 		# What may be unmounted: the EROFS mounts, else any directory.

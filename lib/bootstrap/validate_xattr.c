@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 
 #include "fmt/acl.h"
+#include "fmt/capability.h"
 #include "fmt/le.h"
 #include "lib/bootstrap/validator.h"
 
-enum { SHARED_ID = 4, HEADER_COUNT = 4, HEADER_RESERVED = 5, ACL_ACCESS = 2, ACL_DEFAULT = 3 };
+enum { SHARED_ID = 4, HEADER_COUNT = 4, HEADER_RESERVED = 5 };
+enum { ACL_ACCESS = 2, ACL_DEFAULT = 3, SECURITY = 6 }; /* prefixes */
 
 struct xattr {
 	struct erofs_xattr_name name;
@@ -35,7 +37,18 @@ static int check_name(struct validator *v, const struct xattr *x)
 	return 0;
 }
 
-/* The kernel fails with an error where an ACL is malformed, also in permission checks. */
+static bool is_capability(const struct erofs_xattr_name *name)
+{
+	static const char suffix[] = "capability";
+
+	return name->index == SECURITY && name->suffix_len == sizeof(suffix) - 1 &&
+	       !memcmp(name->suffix, suffix, sizeof(suffix) - 1);
+}
+
+/*
+ * Two kinds of values the kernel parses itself, and fails with an error where they are
+ * malformed: also in permission checks, and when a program is started.
+ */
 static int check_value(struct validator *v, const struct xattr *x)
 {
 	uint64_t at = x->offset + EROFS_XATTR_ENTRY_SIZE + x->name.suffix_len;
@@ -46,6 +59,8 @@ static int check_value(struct validator *v, const struct xattr *x)
 	if (x->name.index == ACL_ACCESS || x->name.index == ACL_DEFAULT)
 		if (acl_decode(&acl, v->image + at, len, &fault) < 0)
 			return validator_refuse(v, at + fault.offset, "%s", fault.what);
+	if (is_capability(&x->name) && !capability_is_valid(v->image + at, len))
+		return validator_refuse(v, at, "no capabilities that Linux knows");
 	if (!validator_zeros(v, at + len, x->offset + x->size))
 		return validator_refuse(v, at + len, "bytes after an xattr are not zero");
 	return 0;

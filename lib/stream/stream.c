@@ -23,6 +23,8 @@ static ssize_t file_read(struct stream *s, void *buf, size_t len, struct error *
 	do {
 		n = read(f->fd, buf, len);
 	} while (n < 0 && errno == EINTR && !interrupt_pending());
+	if (n < 0 && errno == EINTR)
+		return error_set(err, 0, "reading %s was interrupted", f->name);
 	return n < 0 ? error_set(err, errno, "cannot read %s", f->name) : n;
 }
 

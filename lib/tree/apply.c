@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "fmt/acl.h"
+#include "fmt/capability.h"
 #include "fmt/erofs.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -285,6 +286,8 @@ static const char *check_xattr(struct tree_inode *inode, const struct entry_xatt
 		return "EROFS has no place for this kind of name";
 	if (x->value_len > EROFS_XATTR_VALUE_MAX)
 		return "its value is longer than 65,535 bytes";
+	if (!strcmp(x->name, CAPABILITY_XATTR) && !capability_is_valid(x->value, x->value_len))
+		return "Linux does not take such a value";
 	size = erofs_xattr_entry_size(name.suffix_len, (uint32_t)x->value_len);
 	if (size > EROFS_XATTR_TOTAL_MAX - *total)
 		return "the file's xattrs are larger than 256 KiB";

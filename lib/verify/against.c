@@ -262,7 +262,10 @@ static void compare_inode(struct comparison *c, uint32_t name, const struct boot
 	}
 }
 
-/* A name that both have. Inodes are compared once, under their first name. */
+/*
+ * A name that both have. Inodes are compared once, under their first name: the source's
+ * remembers which of the image's it was compared with.
+ */
 static void compare_name(struct comparison *c, uint32_t name, uint64_t nid)
 {
 	uint32_t id = tree_name(c->tree, name)->inode;
@@ -275,8 +278,8 @@ static void compare_name(struct comparison *c, uint32_t name, uint64_t nid)
 		differs(c, name, "%s", err->msg);
 		return;
 	}
-	again = s->mark;
-	s->mark = 1;
+	again = s->mark == (uint32_t)(nid + 1);
+	s->mark = (uint32_t)(nid + 1);
 	if (!S_ISDIR(s->mode) && (s->nlink > 1 || i.inode.nlink > 1)) {
 		c->links = xgrow(c->links, c->n_links, &c->cap_links, sizeof(*c->links));
 		c->links[c->n_links++] = (struct link){ nid, name, id };

@@ -3,6 +3,8 @@
 
 #include "lib/verify/sharing.h"
 
+#include <stdlib.h>
+
 #include "lib/base/mem.h"
 
 /* Blocks of all devices on one axis. */
@@ -27,6 +29,7 @@ struct shared {
 struct sharing {
 	unsigned n_devices;
 	struct sharing_device *devices;
+	bool *seen; /* devices in the file at hand; all false between files */
 	struct ref *refs;
 	size_t n_refs, cap_refs;
 	struct shared *shared;
@@ -39,6 +42,7 @@ struct sharing *sharing_new(unsigned n_devices)
 
 	s->n_devices = n_devices;
 	s->devices = xcalloc(n_devices, sizeof(*s->devices));
+	s->seen = xcalloc(n_devices, sizeof(*s->seen));
 	return s;
 }
 
@@ -47,6 +51,7 @@ void sharing_free(struct sharing *s)
 	if (!s)
 		return;
 	free(s->devices);
+	free(s->seen);
 	free(s->refs);
 	free(s->shared);
 	free(s);
@@ -83,23 +88,21 @@ static int add_run(void *arg, const struct bootstrap_run *run, struct error **er
 }
 
 /* A file counts once for each device, however often it goes back and forth between them. */
-static void count_file(struct sharing *s, size_t first, uint8_t *seen)
+static void count_file(struct sharing *s, size_t first)
 {
 	for (size_t i = first; i < s->n_refs; i++) {
-		unsigned device = (unsigned)(s->refs[i].start >> 32);
+		uint64_t device = s->refs[i].start >> 32;
 
-		if (!(seen[device / 8] & 1u << device % 8))
-			s->devices[device].files++;
-		seen[device / 8] |= (uint8_t)(1u << device % 8);
+		s->devices[device].files += !s->seen[device];
+		s->seen[device] = true;
 	}
 	for (size_t i = first; i < s->n_refs; i++)
-		seen[(s->refs[i].start >> 32) / 8] = 0;
+		s->seen[s->refs[i].start >> 32] = false;
 }
 
 int sharing_add(struct sharing *s, const struct bootstrap *b, const struct bootstrap_inode *inode,
 	struct sharing_file *file, struct error **err)
 {
-	static uint8_t seen[UINT16_MAX / 8 + 1]; /* all zero between calls */
 	struct adding a = { .s = s, .file = file, .size = inode->inode.size };
 	size_t first = s->n_refs;
 
@@ -108,7 +111,7 @@ int sharing_add(struct sharing *s, const struct bootstrap *b, const struct boots
 		return -1;
 	for (size_t i = first; i < s->n_refs; i++)
 		s->refs[i].newest = s->refs[i].start >> 32 == a.newest - 1u;
-	count_file(s, first, seen);
+	count_file(s, first);
 	return 0;
 }
 
@@ -159,7 +162,7 @@ void sharing_count(struct sharing *s)
 		struct sharing_device *d = &s->devices[r->start >> 32];
 		uint64_t end = r->start + r->n;
 
-		if (r->start < done)
+		if (r->start < done) /* twice, at least */
 			add_shared(s, r->start, end < done ? end : done);
 		d->mapped += (uint64_t)r->n << EROFS_BLOCK_BITS;
 		d->used += advance(&done, r->start, end) << EROFS_BLOCK_BITS;

@@ -68,7 +68,7 @@ uint64_t view_hash_xattr(const char *name, size_t name_len, const void *value, s
 {
 	uint64_t h = view_hash(1, name, name_len);
 
-	if (!memcmp(name, "system.", 7))
+	if (!memcmp(name, "system.", 7) || !strcmp(name, "security.capability"))
 		return h;
 	return view_hash(h, value, value_len);
 }
