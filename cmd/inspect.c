@@ -3,11 +3,14 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd/cmd.h"
 #include "lib/base/text.h"
 #include "lib/verify/parts.h"
 #include "lib/verify/summary.h"
+
+#define PATH_COLUMN 48u /* what is left of 80: the end of a long path says more */
 
 static const char *platform;
 static bool raw, config;
@@ -79,8 +82,8 @@ static json_t *runs_as_json(const struct summary *s)
 			"files", (json_int_t)s->files_by_runs[i]);
 
 		if (i + 1 < SUMMARY_RUN_CLASSES)
-			json_object_set_new(c, "to",
-				json_integer((json_int_t)summary_run_classes[i + 1] - 1));
+			json_object_set_new(
+				c, "to", json_integer((json_int_t)summary_run_classes[i + 1] - 1));
 		json_array_append_new(classes, c);
 	}
 	return classes;
@@ -93,10 +96,10 @@ static json_t *files_as_json(const struct top_files *top)
 	for (size_t i = 0; i < top->n; i++) {
 		const struct top_file *f = &top->v[i];
 
-		json_array_append_new(files,
-			json_pack("{s:s, s:I, s:I, s:I}", "path", f->path, "size",
-				(json_int_t)f->size, "sharedBytes", (json_int_t)f->shared, "runs",
-				(json_int_t)f->runs));
+		json_array_append_new(
+			files, json_pack("{s:s, s:I, s:I, s:I}", "path", f->path, "size",
+				       (json_int_t)f->size, "sharedBytes", (json_int_t)f->shared,
+				       "runs", (json_int_t)f->runs));
 	}
 	return files;
 }
@@ -266,8 +269,8 @@ static void print_data(const struct summary *s)
 	print_amount("logical", s->tree.logical_bytes, "sizes of all files");
 	print_amount("holes", s->hole_bytes, "of these, zeros that lie nowhere");
 	print_amount("mapped", d->mapped, "4 KiB blocks that files refer to");
-	print_amount("within", d->within, "saved: equal blocks of one layer");
-	print_amount("across", d->across, "saved: blocks of lower layers");
+	print_amount("within", d->within, "saved: again in the same data blob");
+	print_amount("across", d->across, "saved: in a lower layer's data blob");
 	print_amount("unique", s->unique_bytes, "4 KiB blocks in the data blobs");
 	print_amount("unused", s->unique_bytes - d->used, "of these, referred to no more");
 	print_amount("stored", s->stored_bytes, "data blobs and bootstrap");
@@ -281,12 +284,16 @@ static void print_files(const char *title, const struct top_files *top)
 
 	if (!top->n)
 		return;
-	printf("\n%-22s%10s  %8s\n", title, "shared", "runs");
+	printf("\n%s\n      size    shared     runs\n", title);
 	for (size_t i = 0; i < top->n; i++) {
-		printf("           ");
+		const char *path = top->v[i].path;
+		size_t len = strlen(path);
+		bool cut = len > PATH_COLUMN;
+
 		print_bytes(top->v[i].size);
 		print_bytes(top->v[i].shared);
-		printf("  %8s  %s\n", text_count(top->v[i].runs, runs), top->v[i].path);
+		printf("  %7s  %s%s\n", text_count(top->v[i].runs, runs), cut ? "..." : "",
+			cut ? path + len - (PATH_COLUMN - 3) : path);
 	}
 }
 

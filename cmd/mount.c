@@ -45,10 +45,9 @@ static json_t *list_as_json(const struct mount_info *list, size_t n)
 	json_t *mounts = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(
-			mounts, json_pack("{s:o, s:o, s:b}", "mountpoint",
-					json_path(list[i].mountpoint), "source",
-					json_path(list[i].source), "writable", list[i].writable));
+		json_array_append_new(mounts,
+			json_pack("{s:o, s:o, s:b}", "mountpoint", json_path(list[i].mountpoint),
+				"source", json_path(list[i].source), "writable", list[i].writable));
 	return mounts;
 }
 
@@ -87,8 +86,7 @@ static int print_mounted(const struct image_source *src, const char *mountpoint)
 		"writable", rw));
 }
 
-static int mount_files(
-	const struct mountable *files, const char *mountpoint, struct error **err)
+static int mount_files(const struct mountable *files, const char *mountpoint, struct error **err)
 {
 	const struct mount_request request = { .bootstrap = files->bootstrap,
 		.devices = files->devices,

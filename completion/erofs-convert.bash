@@ -89,13 +89,18 @@ _erofs_convert_image() # TRANSPORT...
 _erofs_convert_option_value() # OPTION
 {
 	case $1 in
+	--against)
+		_erofs_convert_image oci: oci-archive: docker-archive: tar:
+		return 0
+		;;
 	--compression) _erofs_convert_offer none ;;
 	--chunk-size) _erofs_convert_offer 4K 8K 16K 32K 64K 128K 256K 512K 1M ;;
 	--min-match | --min-hole) _erofs_convert_offer 4K 8K 16K 32K 64K 1M ;;
 	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
 		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
 	--progress) _erofs_convert_offer auto plain none ;;
-	--jobs | -j) ;;
+	--upper) _erofs_convert_files -d "" ;;
+	--files | --jobs | -j) ;;
 	*) return 1 ;;
 	esac
 }
@@ -109,14 +114,16 @@ _erofs_convert()
 	COMPREPLY=()
 	_erofs_convert_words
 	if [ ${#_ec_words[@]} -lt 2 ]; then
-		_erofs_convert_offer convert mount umount check inspect help --help --version
+		_erofs_convert_offer convert mount umount check inspect unpack help --help --version
 		return
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
 	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole --jobs) ;;
-	mount | check) options=(--platform) ;;
-	inspect) options=(--raw --config --platform) ;;
+	mount) options=(--rw --upper --platform) ;;
+	check) options=(--against --platform --jobs) ;;
+	inspect) options=(--files --raw --config --platform) ;;
+	unpack) options=(--platform --jobs) ;;
 	umount) options=() ;;
 	*) return ;;
 	esac
@@ -126,7 +133,8 @@ _erofs_convert()
 	for ((i = 2; i < ${#_ec_words[@]}; i++)); do
 		word=${_ec_words[i]}
 		case $previous in
-		--compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j)
+		--against | --compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
+			--files | --upper)
 			previous=
 			continue
 			;;
@@ -159,11 +167,13 @@ _erofs_convert()
 	case $verb:$position in
 	convert:0) _erofs_convert_image oci: oci-archive: docker-archive: tar: ;;
 	convert:1) _erofs_convert_image oci: oci-archive: ;;
-	mount:0 | check:0 | inspect:0) _erofs_convert_image oci: ;;
+	mount:0 | check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: ;;
 	mount:1) _erofs_convert_files -d "" ;;
+	unpack:1) _erofs_convert_files -f "" ;;
 	umount:0)
-		# What may be unmounted: the EROFS mounts, else any directory.
-		mapfile -t options < <(awk '/ - erofs / { print $5 }' /proc/self/mountinfo 2>/dev/null)
+		# What may be unmounted: the EROFS mounts and our overlays, else any directory.
+		mapfile -t options < <(awk '/ - erofs | - overlay erofs-convert:/ { print $5 }' \
+			/proc/self/mountinfo 2>/dev/null)
 		_erofs_convert_offer "${options[@]}"
 		[ ${#COMPREPLY[@]} -gt 0 ] || _erofs_convert_files -d ""
 		;;

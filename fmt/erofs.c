@@ -278,11 +278,11 @@ static const struct {
 	uint8_t index;
 	bool whole;
 } xattr_prefixes[] = {
-	{ "user.", 1, false },
-	{ "system.posix_acl_access", 2, true },
-	{ "system.posix_acl_default", 3, true },
-	{ "trusted.", 4, false },
-	{ "security.", 6, false },
+	{ "user.", EROFS_XATTR_USER, false },
+	{ "system.posix_acl_access", EROFS_XATTR_ACL_ACCESS, true },
+	{ "system.posix_acl_default", EROFS_XATTR_ACL_DEFAULT, true },
+	{ "trusted.", EROFS_XATTR_TRUSTED, false },
+	{ "security.", EROFS_XATTR_SECURITY, false },
 };
 
 bool erofs_xattr_split(struct erofs_xattr_name *out, const char *name, size_t len)

@@ -158,9 +158,17 @@ struct erofs_dirent {
 void erofs_dirent_encode(uint8_t *p, const struct erofs_dirent *d);
 void erofs_dirent_decode(struct erofs_dirent *d, const uint8_t *p);
 
+enum erofs_xattr_index {
+	EROFS_XATTR_USER = 1,
+	EROFS_XATTR_ACL_ACCESS = 2,
+	EROFS_XATTR_ACL_DEFAULT = 3,
+	EROFS_XATTR_TRUSTED = 4,
+	EROFS_XATTR_SECURITY = 6,
+};
+
 /* An xattr's name as the format splits it. */
 struct erofs_xattr_name {
-	uint8_t index;	    /* which prefix */
+	uint8_t index;	    /* which prefix: enum erofs_xattr_index */
 	uint8_t suffix_len; /* the rest */
 	const char *suffix; /* points into the name that was split; not NUL-terminated */
 };

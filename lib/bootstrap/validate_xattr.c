@@ -10,7 +10,6 @@
 #include "lib/bootstrap/validator.h"
 
 enum { SHARED_ID = 4, HEADER_COUNT = 4, HEADER_RESERVED = 5 };
-enum { ACL_ACCESS = 2, ACL_DEFAULT = 3, SECURITY = 6 }; /* prefixes */
 
 struct xattr {
 	struct erofs_xattr_name name;
@@ -41,7 +40,7 @@ static bool is_capability(const struct erofs_xattr_name *name)
 {
 	static const char suffix[] = "capability";
 
-	return name->index == SECURITY && name->suffix_len == sizeof(suffix) - 1 &&
+	return name->index == EROFS_XATTR_SECURITY && name->suffix_len == sizeof(suffix) - 1 &&
 	       !memcmp(name->suffix, suffix, sizeof(suffix) - 1);
 }
 
@@ -56,7 +55,7 @@ static int check_value(struct validator *v, const struct xattr *x)
 	struct fault fault;
 	struct acl acl;
 
-	if (x->name.index == ACL_ACCESS || x->name.index == ACL_DEFAULT)
+	if (x->name.index == EROFS_XATTR_ACL_ACCESS || x->name.index == EROFS_XATTR_ACL_DEFAULT)
 		if (acl_decode(&acl, v->image + at, len, &fault) < 0)
 			return validator_refuse(v, at + fault.offset, "%s", fault.what);
 	if (is_capability(&x->name) && !capability_is_valid(v->image + at, len))
@@ -187,16 +186,28 @@ static bool take_next(struct xattr_scan *s, struct xattr *x)
 	return x->size;
 }
 
+/* The kernel lists xattrs of other types, but does not show their values. */
+static const char *wrong_type(uint8_t index, uint16_t mode)
+{
+	if (index == EROFS_XATTR_USER && !S_ISREG(mode) && !S_ISDIR(mode))
+		return "a user's xattr on what is neither file nor directory";
+	if (index == EROFS_XATTR_ACL_ACCESS && S_ISLNK(mode))
+		return "a symlink with an ACL";
+	if (index == EROFS_XATTR_ACL_DEFAULT && !S_ISDIR(mode))
+		return "a default ACL on what is not a directory";
+	return NULL;
+}
+
 static int check_next(struct validator *v, struct xattr_scan *s, const struct xattr *x,
 	const struct erofs_inode *inode)
 {
+	const char *wrong = wrong_type(x->name.index, inode->mode);
+
 	if (s->last.size && compare_names(&s->last.name, &x->name) >= 0)
 		return validator_refuse(
 			v, x->offset, "an xattr twice, or not in the order of names");
-	if (x->name.index == ACL_ACCESS && S_ISLNK(inode->mode))
-		return validator_refuse(v, x->offset, "a symlink with an ACL");
-	if (x->name.index == ACL_DEFAULT && !S_ISDIR(inode->mode))
-		return validator_refuse(v, x->offset, "a default ACL on what is not a directory");
+	if (wrong)
+		return validator_refuse(v, x->offset, "%s", wrong);
 	s->filter &= ~erofs_xattr_filter_bit(&x->name);
 	s->last = *x;
 	return 0;

@@ -56,7 +56,10 @@ struct image_source {
 struct image_source *image_source_open(
 	const struct image_ref *ref, const struct platform *wanted, struct error **err);
 
-/* For readers of converted images: where an index has both for a platform, the EROFS one. */
+/*
+ * For readers of converted images: where an index has both for a platform, the EROFS one. Layers
+ * may be missing or have another size: who opens them is told, and `check` tells of all of them.
+ */
 struct image_source *image_source_open_converted(
 	const struct image_ref *ref, const struct platform *wanted, struct error **err);
 

@@ -44,7 +44,7 @@ static int read_image(struct image_source *src, struct error **err)
 		src->config = layout_read_object(&where, &config, "config", err);
 		if (src->config && manifest_layers(src, err) == 0 &&
 			manifest_diff_ids(src, err) == 0)
-			return check_blobs(src, err);
+			return 0;
 	}
 	return error_wrap(err, "manifest %s", digest_format(&src->manifest_digest, digest));
 }
@@ -84,9 +84,10 @@ int source_open_layout(
 
 	q.wanted = wanted;
 	q.converted = converted;
-	if (layout_check(&where, err) < 0 || choose_manifest(&c, &q, err) < 0)
+	if (layout_check(&where, err) < 0 || choose_manifest(&c, &q, err) < 0 ||
+		read_choice(src, &c, wanted, err) < 0)
 		return -1;
-	return read_choice(src, &c, wanted, err);
+	return converted ? 0 : check_blobs(src, err);
 }
 
 int source_open_layout_all(
@@ -104,7 +105,7 @@ int source_open_layout_all(
 
 		if (first->archive)
 			src->archive = archive_ref(first->archive);
-		if (read_choice(src, &all.v[list->n], NULL, err) < 0)
+		if (read_choice(src, &all.v[list->n], NULL, err) < 0 || check_blobs(src, err) < 0)
 			return -1;
 		list->v[list->n] = take_ptr(src);
 	}

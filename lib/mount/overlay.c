@@ -52,13 +52,12 @@ static int create(struct context *c, const struct overlay *o, struct error **err
 		return error_hint(err, "another directory, or `erofs-convert umount` first");
 	}
 	context_refused(c, code, "the kernel does not put an overlay on the image", err);
-	if (code == ESTALE)
-		return error_hint(err, "a new directory: %s was written on top of another tree, "
-				       "or copied",
-			o->upper_path);
-	return code == EPERM ? mount_need_root(err)
-			     : error_hint(err, "`dmesg | tail` for the reason; not every "
-					       "filesystem can hold the changes");
+	if (code == ESTALE) /* what lies below, or its own origin, is not what it notes */
+		return error_hint(err, "a new directory: a copy of the changes cannot be used");
+	if (code == EPERM)
+		return mount_need_root(err);
+	return error_hint(err, "`dmesg | tail` for the reason; not every filesystem can hold "
+			       "the changes");
 }
 
 int overlay_mount(const struct overlay *o, struct error **err)

@@ -137,8 +137,8 @@ static int check_filesystem(const struct upper *u, struct error **err)
 static int check_abilities(const struct upper *u, struct error **err)
 {
 	if (fsetxattr(u->work_fd, PROBE_XATTR, "1", 1, 0) < 0) {
-		error_set(err, errno, "the filesystem of %s does not take trusted.* xattrs",
-			u->dir);
+		error_set(
+			err, errno, "the filesystem of %s does not take trusted.* xattrs", u->dir);
 		return suggest_filesystem(err);
 	}
 	fremovexattr(u->work_fd, PROBE_XATTR);
@@ -219,8 +219,7 @@ static int make_upper(const struct upper *u, int root, struct error **err)
 
 static int begin(struct upper *u, const struct digest *image, int root, struct error **err)
 {
-	if (open_and_lock(u, err) < 0 || check_filesystem(u, err) < 0 ||
-		look_at(u, image, err) < 0)
+	if (open_and_lock(u, err) < 0 || check_filesystem(u, err) < 0 || look_at(u, image, err) < 0)
 		return -1;
 	if (u->fresh && write_record(u, image, err) < 0)
 		return -1;
@@ -280,10 +279,12 @@ void upper_end(struct upper *u)
 bool upper_is_temporary(const char *path)
 {
 	static const char head[] = UPPER_TEMPORARY_DIR "/";
-	const char *name = path + sizeof(head) - 1;
+	const char *name = path + sizeof(head) - 1, *end;
 
-	return !strncmp(path, head, sizeof(head) - 1) && strchr(name, '/') > name &&
-	       !strcmp(strchr(name, '/'), "/upper");
+	if (strncmp(path, head, sizeof(head) - 1) != 0 || *name == '.' || *name == '/')
+		return false;
+	end = strchr(name, '/');
+	return end && !strcmp(end, "/upper");
 }
 
 /*

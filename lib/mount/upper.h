@@ -29,8 +29,8 @@ struct upper {
  * takes mode, owner, xattrs and mtime of the directory `root`. Refuses changes of another
  * image, and filesystems that cannot hold them.
  */
-int upper_begin(struct upper *u, const char *dir, const struct digest *image, int root,
-	struct error **err);
+int upper_begin(
+	struct upper *u, const char *dir, const struct digest *image, int root, struct error **err);
 
 /* Closes; unless `keep` is set, removes what upper_begin() has made. */
 void upper_end(struct upper *u);

@@ -19,7 +19,6 @@
 int writable_check(const struct bootstrap *tree, struct error **err);
 
 /* `lower` is the EROFS mount, nowhere yet; `where` the open mount point. */
-int writable_mount(
-	const struct mount_request *request, int lower, int where, struct error **err);
+int writable_mount(const struct mount_request *request, int lower, int where, struct error **err);
 
 #endif

@@ -258,7 +258,7 @@ static void warn_xattr(struct apply *a, const struct entry *e, const char *name,
 static const char *take_acl(struct tree_inode *inode, const struct entry_xattr *x,
 	const struct erofs_xattr_name *name, bool *keep)
 {
-	bool access = !strcmp(erofs_xattr_prefix(name->index), "system.posix_acl_access");
+	bool access = name->index == EROFS_XATTR_ACL_ACCESS;
 	struct fault fault;
 	struct acl acl;
 
@@ -286,12 +286,14 @@ static const char *check_xattr(struct tree_inode *inode, const struct entry_xatt
 		return "EROFS has no place for this kind of name";
 	if (x->value_len > EROFS_XATTR_VALUE_MAX)
 		return "its value is longer than 65,535 bytes";
+	if (name.index == EROFS_XATTR_USER && !S_ISREG(inode->mode) && !S_ISDIR(inode->mode))
+		return "only files and directories have xattrs of users";
 	if (!strcmp(x->name, CAPABILITY_XATTR) && !capability_is_valid(x->value, x->value_len))
 		return "Linux does not take such a value";
 	size = erofs_xattr_entry_size(name.suffix_len, (uint32_t)x->value_len);
 	if (size > EROFS_XATTR_TOTAL_MAX - *total)
 		return "the file's xattrs are larger than 256 KiB";
-	if (name.index == 2 || name.index == 3) {
+	if (name.index == EROFS_XATTR_ACL_ACCESS || name.index == EROFS_XATTR_ACL_DEFAULT) {
 		const char *why = take_acl(inode, x, &name, keep);
 
 		if (why)

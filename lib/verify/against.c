@@ -132,11 +132,7 @@ static void compare_target(struct comparison *c, uint32_t name, const struct boo
 	CLEANUP_FREE char *have = bootstrap_readlink(c->a->b, i, &err);
 	CLEANUP_FREE char *image = NULL, *source = NULL;
 
-	if (!have) {
-		differs(c, name, "%s", err->msg);
-		return;
-	}
-	if (!strcmp(have, s->target))
+	if (!have || !strcmp(have, s->target))
 		return;
 	image = text_printable(have, strlen(have));
 	source = text_printable(s->target, strlen(s->target));
@@ -212,10 +208,8 @@ static void compare_xattrs(struct comparison *c, uint32_t name, const struct boo
 	struct xattr_comparison xc = { c, name, set, seen };
 	CLEANUP_ERROR struct error *err = NULL;
 
-	if (bootstrap_xattrs(c->a->b, i, compare_xattr, &xc, &err) < 0) {
-		differs(c, name, "%s", err->msg);
+	if (bootstrap_xattrs(c->a->b, i, compare_xattr, &xc, &err) < 0)
 		return;
-	}
 	for (uint32_t k = 0; set && k < set->n; k++) {
 		const char *missing = xattr_pair(&c->tree->xattrs, set->pairs[k])->name;
 		CLEANUP_FREE char *text = text_printable(missing, strlen(missing));
@@ -274,10 +268,8 @@ static void compare_name(struct comparison *c, uint32_t name, uint64_t nid)
 	struct bootstrap_inode i;
 	bool again;
 
-	if (bootstrap_inode(c->a->b, nid, &i, &err) < 0) {
-		differs(c, name, "%s", err->msg);
+	if (bootstrap_inode(c->a->b, nid, &i, &err) < 0)
 		return;
-	}
 	again = s->mark == (uint32_t)(nid + 1);
 	s->mark = (uint32_t)(nid + 1);
 	if (!S_ISDIR(s->mode) && (s->nlink > 1 || i.inode.nlink > 1)) {
@@ -361,10 +353,8 @@ static void compare_dir(struct comparison *c, const struct pair *p)
 
 	c->next = tree_inode(c->tree, inode_of(c, dir_name))->dir.first;
 	if (bootstrap_inode(c->a->b, p->nid, &dir, &err) < 0 ||
-		bootstrap_readdir(c->a->b, &dir, take_name, c, NULL, &err) < 0) {
-		differs(c, dir_name, "%s", err->msg);
+		bootstrap_readdir(c->a->b, &dir, take_name, c, NULL, &err) < 0)
 		return;
-	}
 	for (; c->next; c->next = tree_name(c->tree, c->next)->next)
 		missing(c, c->next);
 }
@@ -439,7 +429,7 @@ struct file_job {
 static void compare_file(struct comparison *c, struct file *f)
 {
 	const uint8_t *want = source_tree_digest(c->a->source, inode_of(c, f->name));
-	uint8_t have[CONTENT_DIGEST];
+	uint8_t have[FINGERPRINT_SIZE];
 	struct bootstrap_inode i;
 
 	if (bootstrap_inode(c->a->b, f->nid, &i, &f->fault) == 0 &&

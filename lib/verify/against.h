@@ -22,7 +22,8 @@ struct against {
 
 /*
  * One sentence for each difference: names, types, modes, owners, mtimes, sizes, contents, link
- * targets, device numbers, xattrs, and which names are one file. -1 when the user interrupts.
+ * targets, device numbers, xattrs, and which names are one file. Nothing is said of what cannot
+ * be read in the bootstrap: structure_check() has. -1 when the user interrupts.
  */
 int against_compare(const struct against *a, struct faults *differences, struct error **err);
 

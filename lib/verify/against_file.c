@@ -9,14 +9,14 @@ enum { READ_SIZE = 256 * 1024 };
 
 struct file_reading {
 	const struct against *a;
-	struct content content;
+	struct fingerprint print;
 	uint64_t left; /* bytes of the file that are still to come */
 	uint8_t *buf;
 };
 
 static void file_reading_free(struct file_reading *r)
 {
-	content_free(&r->content);
+	fingerprint_free(&r->print);
 	free(r->buf);
 }
 
@@ -34,7 +34,7 @@ static int read_data(
 			return error_set(err, 0, "interrupted");
 		if (device_read(d, offset, r->buf, n, err) < 0)
 			return -1;
-		content_data(&r->content, r->buf, n);
+		fingerprint_data(&r->print, r->buf, n);
 		*r->a->done += n;
 		offset += n;
 		len -= n;
@@ -51,12 +51,12 @@ static int read_run(void *arg, const struct bootstrap_run *run, struct error **e
 	r->left -= n;
 	if (run->device)
 		return read_data(r, run->device, (uint64_t)run->blk << EROFS_BLOCK_BITS, n, err);
-	content_hole(&r->content, n);
+	fingerprint_hole(&r->print, n);
 	return 0;
 }
 
 int against_digest(const struct against *a, const struct bootstrap_inode *file,
-	uint8_t digest[static CONTENT_DIGEST], struct error **err)
+	uint8_t digest[static FINGERPRINT_SIZE], struct error **err)
 {
 	CLEANUP(file_reading_free)
 	struct file_reading r = {
@@ -66,15 +66,15 @@ int against_digest(const struct against *a, const struct bootstrap_inode *file,
 	};
 	struct bootstrap_flat flat;
 
-	content_begin(&r.content);
+	fingerprint_begin(&r.print);
 	if (bootstrap_chunks(file)) {
 		if (bootstrap_runs(a->b, file, read_run, &r, err) < 0)
 			return -1;
 	} else {
 		bootstrap_flat(a->b, file, &flat);
-		content_data(&r.content, flat.head, flat.head_size);
-		content_data(&r.content, flat.tail, flat.tail_size);
+		fingerprint_data(&r.print, flat.head, flat.head_size);
+		fingerprint_data(&r.print, flat.tail, flat.tail_size);
 	}
-	content_end(&r.content, digest);
+	fingerprint_end(&r.print, digest);
 	return 0;
 }

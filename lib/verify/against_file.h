@@ -5,8 +5,8 @@
 
 #include "lib/verify/against.h"
 
-/* The digest of what a reader of the file would get; see content.h. */
+/* The digest of what a reader of the file would get; see fingerprint.h. */
 int against_digest(const struct against *a, const struct bootstrap_inode *file,
-	uint8_t digest[static CONTENT_DIGEST], struct error **err);
+	uint8_t digest[static FINGERPRINT_SIZE], struct error **err);
 
 #endif

@@ -8,6 +8,7 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/base/workers.h"
+#include "lib/image/device.h"
 #include "lib/verify/against.h"
 #include "lib/verify/blobs.h"
 #include "lib/verify/documents.h"
@@ -37,16 +38,6 @@ static void read_source(struct job *job)
 	struct check *c = (struct check *)((char *)job - offsetof(struct check, source_job));
 
 	source_tree_read(&c->source, c->options->against, &c->done, &c->source_error);
-}
-
-static struct device *open_device(
-	struct image_source *src, const struct image_layer *l, struct error **err)
-{
-	CLEANUP_FILE_RANGE struct file_range range = FILE_RANGE_NONE;
-
-	if (parts_check_raw(l, err) < 0 || image_source_open_blob(src, &l->digest, &range, err) < 0)
-		return NULL;
-	return device_open_raw(take_fd(&range.fd), range.offset, range.size, l->name);
 }
 
 static uint64_t bytes_done(void *arg)
@@ -93,7 +84,7 @@ static int compare(struct check *c, struct error **err)
 	for (size_t i = 0; i < n; i++) {
 		CLEANUP_ERROR struct error *told = NULL;
 
-		devices[i] = open_device(c->src, c->found.devices[i], &told);
+		devices[i] = image_device_open(c->src, c->found.devices[i], &told);
 	}
 	rc = compare_trees(c, devices, err);
 	for (size_t i = 0; i < n; i++)
@@ -124,6 +115,26 @@ static void check_devices(struct check *c)
 			faults_take(&c->r->faults, &fault);
 }
 
+/* A link count without a path, which the walk finds, too, and with one. */
+static bool is_better_told(const struct error *fault, const struct faults *tree)
+{
+	return tree->total && !strncmp(fault->msg, "inode ", 6);
+}
+
+static void walk(struct check *c, struct error **told)
+{
+	CLEANUP(faults_free) struct faults tree = { 0 };
+
+	check_devices(c);
+	structure_check(&c->structure, c->b, *told ? (*told)->msg : NULL, &tree);
+	c->r->tree = c->structure.sums;
+	if (*told && !is_better_told(*told, &tree)) {
+		error_wrap(told, "%s, the bootstrap", c->found.bootstrap->name);
+		faults_take(&c->r->faults, told);
+	}
+	faults_move(&c->r->faults, &tree);
+}
+
 /*
  * Also when the bootstrap is not the one of its digest: the structure may show where. It is
  * mapped here and hashed with the other blobs, from the same pages. The validator ends at the
@@ -131,22 +142,17 @@ static void check_devices(struct check *c)
  */
 static void check_bootstrap(struct check *c)
 {
-	struct faults *faults = &c->r->faults;
-	struct error *fault = NULL, *repeated = NULL;
+	CLEANUP_ERROR struct error *fault = NULL, *repeated = NULL;
 	CLEANUP_FD int fd = open_bootstrap(c, &fault);
 
-	if (fd < 0 || parts_validate(fd, &c->found, &fault) < 0)
-		faults_take(faults, &fault);
-	if (fd < 0)
-		return;
-	c->b = bootstrap_open(fd, &repeated);
-	if (!c->b) { /* the validator said so, and where */
-		error_free(repeated);
-		return;
+	if (fd >= 0) {
+		parts_validate(fd, &c->found, &fault);
+		c->b = bootstrap_open(fd, &repeated);
 	}
-	check_devices(c);
-	structure_check(&c->structure, c->b, faults);
-	c->r->tree = c->structure.sums;
+	if (c->b)
+		walk(c, &fault);
+	else /* the validator says more of where */
+		faults_take(&c->r->faults, fault ? &fault : &repeated);
 }
 
 static void post_blobs(struct check *c)

@@ -36,6 +36,16 @@ void faults_add(struct faults *f, const char *fmt, ...)
 	va_end(ap);
 }
 
+void faults_move(struct faults *to, struct faults *from)
+{
+	uint64_t not_kept = from->total - from->n;
+
+	for (size_t i = 0; i < from->n; i++)
+		add(to, take_ptr(from->of[i]));
+	to->total += not_kept;
+	faults_free(from);
+}
+
 void faults_free(struct faults *f)
 {
 	for (size_t i = 0; i < f->n; i++)

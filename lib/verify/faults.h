@@ -19,6 +19,9 @@ struct faults {
 /* Take the error over as one more. */
 void faults_take(struct faults *f, struct error **fault);
 void faults_add(struct faults *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* All of `from`, which is empty then. */
+void faults_move(struct faults *to, struct faults *from);
 void faults_free(struct faults *f); /* what it holds, not f itself */
 
 #endif

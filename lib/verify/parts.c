@@ -135,8 +135,10 @@ int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, st
 	CLEANUP_STREAM struct stream *s = NULL;
 	uint64_t size;
 
-	if (parts_check_raw(l, err) < 0 || image_source_open_blob(src, &l->digest, &range, err) < 0)
+	if (parts_check_raw(l, err) < 0)
 		return -1;
+	if (image_source_open_blob(src, &l->digest, &range, err) < 0)
+		return error_wrap(err, "%s, the bootstrap", l->name);
 	if (!src->archive)
 		return take_fd(&range.fd);
 	s = stream_from_range(take_fd(&range.fd), range.offset, range.size, l->name);
@@ -156,9 +158,7 @@ int parts_validate(int fd, const struct erofs_found *found, struct error **err)
 		of[i] = (struct bootstrap_device){ l->digest,
 			(uint32_t)(l->size / EROFS_BLOCK_SIZE) };
 	}
-	if (bootstrap_validate_fd(fd, &expected, NULL, err) < 0)
-		return error_wrap(err, "%s, the bootstrap", found->bootstrap->name);
-	return 0;
+	return bootstrap_validate_fd(fd, &expected, NULL, err);
 }
 
 static struct bootstrap *open_verified(int fd, const struct image_layer *l, struct error **err)
@@ -249,7 +249,9 @@ static int find_all(struct mountable *m, struct image_source *src, const struct 
 	if (fd < 0 || !(m->tree = open_verified(fd, found->bootstrap, err)) ||
 		find_devices(m, src, m->tree, found, err) < 0)
 		return -1;
-	return parts_validate(fd, found, err);
+	if (parts_validate(fd, found, err) < 0)
+		return error_wrap(err, "%s, the bootstrap", found->bootstrap->name);
+	return 0;
 }
 
 int mountable_find(struct mountable *m, struct image_source *src, struct error **err)

@@ -31,7 +31,7 @@ struct bootstrap *parts_open_bootstrap(
  */
 int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, struct error **err);
 
-/* bootstrap_validate() on it, with the devices of the manifest. */
+/* bootstrap_validate() on it, with the devices of the manifest; the error does not name it. */
 int parts_validate(int fd, const struct erofs_found *found, struct error **err);
 
 /* Does the bootstrap's device table have exactly these devices? */

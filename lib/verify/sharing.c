@@ -73,8 +73,8 @@ static int add_run(void *arg, const struct bootstrap_run *run, struct error **er
 	(void)err;
 	if (!run->device) {
 		a->file->holes++;
-		a->file->hole_bytes += bytes < a->size - run->offset ? bytes
-								     : a->size - run->offset;
+		a->file->hole_bytes +=
+			bytes < a->size - run->offset ? bytes : a->size - run->offset;
 		return 0;
 	}
 	a->file->runs++;
@@ -143,8 +143,7 @@ static void add_shared(struct sharing *s, uint64_t start, uint64_t end)
 		return;
 	}
 	s->shared = xgrow(s->shared, s->n_shared, &s->cap_shared, sizeof(*s->shared));
-	s->shared[s->n_shared++] =
-		(struct shared){ .start = start, .end = end, .before = before };
+	s->shared[s->n_shared++] = (struct shared){ .start = start, .end = end, .before = before };
 }
 
 /*

@@ -16,13 +16,13 @@ struct reading {
 	struct source_tree *out;
 	struct apply *apply;
 	uint32_t file; /* the inode whose data is coming, or 0 */
-	struct content content;
+	struct fingerprint print;
 };
 
 static void reading_free(struct reading *r)
 {
 	apply_free(r->apply);
-	content_free(&r->content);
+	fingerprint_free(&r->print);
 }
 
 /* ---- what the layers tell ---- */
@@ -34,7 +34,7 @@ static int on_entry(void *arg, const struct entry *e, struct error **err)
 	if (apply_entry(r->apply, e, &r->file, err) < 0)
 		return -1;
 	if (r->file)
-		content_begin(&r->content);
+		fingerprint_begin(&r->print);
 	return 0;
 }
 
@@ -43,7 +43,7 @@ static int on_data(void *arg, const uint8_t *p, size_t len, struct error **err)
 	struct reading *r = arg;
 
 	if (r->file)
-		content_data(&r->content, p, len);
+		fingerprint_data(&r->print, p, len);
 	return 0;
 }
 
@@ -52,7 +52,7 @@ static int on_hole(void *arg, uint64_t len, struct error **err)
 	struct reading *r = arg;
 
 	if (r->file)
-		content_hole(&r->content, len);
+		fingerprint_hole(&r->print, len);
 	return 0;
 }
 
@@ -66,7 +66,7 @@ static int on_file_end(void *arg, struct error **err)
 	while (r->out->digests.count < r->file)
 		if (!segarray_add(&r->out->digests))
 			return error_set(err, 0, "more than 2^32 inodes");
-	content_end(&r->content, segarray_at(&r->out->digests, r->file));
+	fingerprint_end(&r->print, segarray_at(&r->out->digests, r->file));
 	r->file = 0;
 	return 0;
 }
@@ -173,7 +173,7 @@ static int read_layer(struct reading *r, struct image_source *src, size_t i, _At
 void source_tree_init(struct source_tree *t)
 {
 	tree_init(&t->tree);
-	segarray_init(&t->digests, CONTENT_DIGEST);
+	segarray_init(&t->digests, FINGERPRINT_SIZE);
 }
 
 int source_tree_read(

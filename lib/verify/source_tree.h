@@ -11,7 +11,7 @@
 #include "lib/base/segarray.h"
 #include "lib/image/source.h"
 #include "lib/tree/tree.h"
-#include "lib/verify/content.h"
+#include "lib/verify/fingerprint.h"
 
 struct source_tree {
 	struct tree tree;
@@ -29,7 +29,7 @@ int source_tree_read(struct source_tree *t, struct image_source *src, _Atomic ui
 	struct error **err);
 void source_tree_free(struct source_tree *t); /* what it holds, not t itself */
 
-/* CONTENT_DIGEST bytes */
+/* FINGERPRINT_SIZE bytes */
 static inline const uint8_t *source_tree_digest(const struct source_tree *t, uint32_t inode)
 {
 	return segarray_at(&t->digests, inode);

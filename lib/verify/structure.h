@@ -23,8 +23,12 @@ struct structure {
 	size_t n_tails, cap_tails;
 };
 
-/* Every inode, name, xattr and chunk index; ends early when the user interrupts. */
-void structure_check(struct structure *s, const struct bootstrap *b, struct faults *faults);
+/*
+ * Every inode, name, xattr and chunk index; ends early when the user interrupts. What `told`
+ * (the validator's sentence, or NULL) says of a path is not said again.
+ */
+void structure_check(
+	struct structure *s, const struct bootstrap *b, const char *told, struct faults *faults);
 void structure_free(struct structure *s); /* what it holds, not s itself */
 
 /* The tails of one device: how many, from *first on. */

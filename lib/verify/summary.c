@@ -55,7 +55,7 @@ static unsigned run_class(uint64_t runs)
 	unsigned class = SUMMARY_RUN_CLASSES - 1;
 
 	while (runs < summary_run_classes[class])
-		class--;
+		class --;
 	return class;
 }
 
@@ -169,8 +169,7 @@ static int sum_all(struct summary *s, struct image_source *src, struct error **e
 	return 0;
 }
 
-int summary_make(
-	struct summary *s, struct image_source *src, size_t n_files, struct error **err)
+int summary_make(struct summary *s, struct image_source *src, size_t n_files, struct error **err)
 {
 	*s = (struct summary){ 0 };
 	top_files_init(&s->largest, n_files);

@@ -46,8 +46,7 @@ struct summary {
  * `src` must outlive the summary; the lists of files have up to `n_files`. Of the blobs only
  * the bootstrap is read.
  */
-int summary_make(
-	struct summary *s, struct image_source *src, size_t n_files, struct error **err);
+int summary_make(struct summary *s, struct image_source *src, size_t n_files, struct error **err);
 void summary_free(struct summary *s); /* what it holds, not s itself */
 
 #define CLEANUP_SUMMARY CLEANUP(summary_free)

@@ -701,7 +701,7 @@ static char *kept_xattrs(struct entry e, const struct entry_xattr *x, size_t n, 
 static void xattrs_that_erofs_can_hold_are_kept(void)
 {
 	static const struct entry_xattr x[] = {
-		{ "security.capability", "\1\0\0\2", 4 },
+		{ "security.capability", "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0", 20 },
 		{ "trusted.overlay.origin", "y", 1 },
 		{ "user.a", "value", 5 },
 		{ "user.b", "\0\xff", 2 },
@@ -709,7 +709,7 @@ static void xattrs_that_erofs_can_hold_are_kept(void)
 	CLEANUP_FREE char *said = NULL;
 	CLEANUP_FREE char *got = kept_xattrs(FILE_("f", 1), x, 4, &said);
 
-	CHECK_STR(got, "644 security.capability:4 trusted.overlay.origin:1 user.a:5 user.b:2");
+	CHECK_STR(got, "644 security.capability:20 trusted.overlay.origin:1 user.a:5 user.b:2");
 	CHECK_STR(said, "");
 }
 
@@ -727,18 +727,33 @@ static void xattrs_that_erofs_cannot_hold_are_named_once(void)
 	CLEANUP_FREE char *big = xzalloc(65536);
 	const struct entry_xattr x[] = {
 		{ "com.apple.x", "1", 1 },
+		{ "security.capability", "\1\0\0\2", 4 },
 		{ "system.nfs4_acl", "1", 1 },
 		{ "user.big", big, 65536 },
 		{ "user.fits", big, 65535 },
 	};
 	CLEANUP_FREE char *said = NULL;
-	CLEANUP_FREE char *got = kept_xattrs(FILE_("f", 1), x, 4, &said);
+	CLEANUP_FREE char *got = kept_xattrs(FILE_("f", 1), x, 5, &said);
 
 	CHECK_STR(got, "644 user.fits:65535");
 	CHECK_U64(count_lines(said, "com.apple.x"), 1);
+	CHECK_U64(count_lines(said, "security.capability"), 1);
 	CHECK_U64(count_lines(said, "system.nfs4_acl"), 1);
 	CHECK_U64(count_lines(said, "user.big"), 1);
-	CHECK_U64(count_lines(said, "\n"), 3);
+	CHECK_U64(count_lines(said, "\n"), 4);
+}
+
+static void xattrs_of_users_are_for_files_and_directories(void)
+{
+	const struct entry_xattr x = { "user.a", "1", 1 };
+	CLEANUP_FREE char *file = kept_xattrs(FILE_("f", 1), &x, 1, NULL);
+	CLEANUP_FREE char *dir = kept_xattrs(DIR_("d", 0700), &x, 1, NULL);
+	CLEANUP_FREE char *said = NULL, *fifo = kept_xattrs(FIFO("p"), &x, 1, &said);
+
+	CHECK_STR(file, "644 user.a:1");
+	CHECK_STR(dir, "700 user.a:1");
+	CHECK_STR(fifo, "600");
+	CHECK_U64(count_lines(said, "user.a"), 1);
 }
 
 static void an_inode_holds_262148_bytes_of_xattrs_and_no_more(void)
@@ -879,6 +894,7 @@ int main(void)
 	RUN(layers_past_65535_are_an_error);
 	RUN(xattrs_that_erofs_can_hold_are_kept);
 	RUN(xattrs_that_erofs_cannot_hold_are_named_once);
+	RUN(xattrs_of_users_are_for_files_and_directories);
 	RUN(an_inode_holds_262148_bytes_of_xattrs_and_no_more);
 	RUN(an_access_acl_sets_the_mode_and_stays_if_it_says_more);
 	RUN(default_acls_are_for_directories_only);

@@ -2,10 +2,12 @@
 /* lib/mount: what needs no kernel. Mounting itself is tested end to end. */
 #include "config.h"
 
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "lib/mount/mount.h"
 #include "lib/mount/mountinfo.h"
+#include "lib/mount/upper.h"
 #include "tests/unit/tap.h"
 
 /* A copy that may be split in place. */
@@ -85,6 +87,37 @@ static void an_empty_source_is_a_field_too(void)
 	CHECK_STR(m.source, "");
 }
 
+static void a_superblock_option_is_found_and_unescaped(void)
+{
+	CLEANUP_FREE char *upper = NULL, *none = NULL, *lower = NULL, *empty = NULL;
+	struct mountinfo m;
+
+	CHECK(parse("1 2 0:41 / /m rw - overlay s rw,lowerdir+=/,upperdir=/a\\040b\\054c\\134d,"
+		    "work=,index=on\n",
+		&m));
+	CHECK(m.dev == makedev(0, 41));
+	upper = mountinfo_option(&m, "upperdir");
+	CHECK_STR(upper, "/a b,c\\d");
+	none = mountinfo_option(&m, "upper");
+	CHECK(!none);
+	lower = mountinfo_option(&m, "lowerdir+");
+	CHECK_STR(lower, "/");
+	empty = mountinfo_option(&m, "work");
+	CHECK_STR(empty, "");
+}
+
+static void what_is_temporary_is_told_by_its_path(void)
+{
+	CHECK(upper_is_temporary("/var/lib/erofs-convert/rw/abcdef/upper"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rw/upper"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rw//upper"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rw/../upper"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rw/a/b/upper"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rw/a/upper/"));
+	CHECK(!upper_is_temporary("/var/lib/erofs-convert/rwx/a/upper"));
+	CHECK(!upper_is_temporary("/x/var/lib/erofs-convert/rw/a/upper"));
+}
+
 static void lines_in_another_form_are_refused(void)
 {
 	static const char *const lines[] = { "", "\n", "1", "1 2 0:3 / /m", "1 2 0:3 / /m ro",
@@ -151,6 +184,8 @@ int main(void)
 	RUN(what_is_no_escape_stays);
 	RUN(bytes_beyond_ascii_come_through);
 	RUN(an_empty_source_is_a_field_too);
+	RUN(a_superblock_option_is_found_and_unescaped);
+	RUN(what_is_temporary_is_told_by_its_path);
 	RUN(lines_in_another_form_are_refused);
 	RUN(a_missing_mount_point_is_named_with_a_hint);
 	RUN(a_mount_point_that_is_a_file_is_refused);

@@ -125,11 +125,15 @@ static inline void sample_xattrs(
 	"\2\0\0\0\1\0\7\0\377\377\377\377\2\0\6\0\1\0\0\0\4\0\5\0\377\377\377\377\20\0\7\0" \
 	"\377\377\377\377\40\0\5\0\377\377\377\377"
 
+/* CAP_NET_RAW, of the older form, which is 20 bytes long. */
+#define SAMPLE_CAPABILITY "\1\0\0\2\0\40\0\0\0\0\0\0\0\0\0\0\0\0\0"
+
 static inline void sample_add_xattrs(struct sample *s)
 {
 	uint32_t acl = sample_pair(s, "system.posix_acl_default", SAMPLE_ACL, 44);
 	uint32_t label = sample_pair(s, "security.label", "shared by several", 17);
 	uint32_t labex = sample_pair(s, "security.labex", "of one", 6);
+	uint32_t cap = sample_pair(s, "security.capability", SAMPLE_CAPABILITY, 20);
 	uint32_t often = sample_pair(s, "trusted.often", "shared by two", 13);
 	uint32_t one = sample_pair(s, "user.one", "11", 2),
 		 two = sample_pair(s, "user.two", "2", 1);
@@ -138,6 +142,7 @@ static inline void sample_add_xattrs(struct sample *s)
 	sample_xattrs(s, "labelled", (uint32_t[]){ label, labex }, 2);
 	sample_xattrs(s, "small", (uint32_t[]){ label, often }, 2);
 	sample_xattrs(s, "chunks", (uint32_t[]){ one, two }, 2);
+	sample_xattrs(s, "hard", (uint32_t[]){ cap }, 1);
 }
 
 static inline void sample_add_files(struct sample *s)

@@ -3,11 +3,11 @@
 #include "config.h"
 
 #include "lib/base/mem.h"
-#include "lib/verify/content.h"
+#include "lib/verify/fingerprint.h"
 #include "tests/unit/tap.h"
 
 /* A file of 64 blocks, some of them zero, and a part of another one. */
-enum { SIZE = 64 * CONTENT_BLOCK + 1000 };
+enum { SIZE = 64 * FINGERPRINT_BLOCK + 1000 };
 
 static uint8_t bytes[SIZE];
 
@@ -22,19 +22,19 @@ static void fill(void)
 
 	for (size_t i = 0; i < SIZE; i++) {
 		random = random * 1664525 + 1013904223;
-		bytes[i] = block_is_zero(i / CONTENT_BLOCK) ? 0 : (uint8_t)(random >> 24);
+		bytes[i] = block_is_zero(i / FINGERPRINT_BLOCK) ? 0 : (uint8_t)(random >> 24);
 	}
 }
 
 /* In pieces of `piece` bytes. */
 static void digest_in_pieces(const uint8_t *p, size_t len, size_t piece, uint8_t out[static 32])
 {
-	CLEANUP_CONTENT struct content c = { 0 };
+	CLEANUP_FINGERPRINT struct fingerprint c = { 0 };
 
-	content_begin(&c);
+	fingerprint_begin(&c);
 	for (size_t at = 0; at < len; at += piece)
-		content_data(&c, p + at, piece < len - at ? piece : len - at);
-	content_end(&c, out);
+		fingerprint_data(&c, p + at, piece < len - at ? piece : len - at);
+	fingerprint_end(&c, out);
 }
 
 static bool same_in_pieces(size_t piece)
@@ -57,25 +57,25 @@ static void pieces_of_any_size_make_the_same_digest(void)
 /* [from, from + len), which is zero, as a hole. */
 static bool same_with_hole(size_t from, size_t len)
 {
-	CLEANUP_CONTENT struct content c = { 0 };
+	CLEANUP_FINGERPRINT struct fingerprint c = { 0 };
 	uint8_t whole[32], holed[32];
 
 	digest_in_pieces(bytes, SIZE, SIZE, whole);
-	content_begin(&c);
-	content_data(&c, bytes, from);
-	content_hole(&c, len);
-	content_data(&c, bytes + from + len, SIZE - from - len);
-	content_end(&c, holed);
+	fingerprint_begin(&c);
+	fingerprint_data(&c, bytes, from);
+	fingerprint_hole(&c, len);
+	fingerprint_data(&c, bytes + from + len, SIZE - from - len);
+	fingerprint_end(&c, holed);
 	return !memcmp(whole, holed, sizeof(whole));
 }
 
 static void a_hole_is_zeros(void)
 {
-	size_t at = 21 * CONTENT_BLOCK;
+	size_t at = 21 * FINGERPRINT_BLOCK;
 
-	CHECK(same_with_hole(0, CONTENT_BLOCK));
-	CHECK(same_with_hole(at, 9 * CONTENT_BLOCK));
-	CHECK(same_with_hole(at + 1, 9 * CONTENT_BLOCK - 2));
+	CHECK(same_with_hole(0, FINGERPRINT_BLOCK));
+	CHECK(same_with_hole(at, 9 * FINGERPRINT_BLOCK));
+	CHECK(same_with_hole(at + 1, 9 * FINGERPRINT_BLOCK - 2));
 	CHECK(same_with_hole(at + 100, 50));
 	CHECK(same_with_hole(at + 4095, 2));
 }
@@ -99,8 +99,8 @@ static void moved_zeros_make_another_digest(void)
 	uint8_t before[32], after[32];
 
 	/* blocks 0 (zeros) and 1 (data) change places: the data is the same */
-	memcpy(moved, bytes + CONTENT_BLOCK, CONTENT_BLOCK);
-	memcpy(moved + CONTENT_BLOCK, bytes, CONTENT_BLOCK);
+	memcpy(moved, bytes + FINGERPRINT_BLOCK, FINGERPRINT_BLOCK);
+	memcpy(moved + FINGERPRINT_BLOCK, bytes, FINGERPRINT_BLOCK);
 	digest_in_pieces(bytes, SIZE, SIZE, before);
 	digest_in_pieces(moved, SIZE, SIZE, after);
 	CHECK(memcmp(before, after, sizeof(before)) != 0);
@@ -108,15 +108,15 @@ static void moved_zeros_make_another_digest(void)
 
 static void a_hole_of_an_exabyte_takes_no_time(void)
 {
-	CLEANUP_CONTENT struct content c = { 0 };
+	CLEANUP_FINGERPRINT struct fingerprint c = { 0 };
 	uint8_t one[32], other[32];
 
-	content_begin(&c);
-	content_hole(&c, UINT64_C(1) << 60);
-	content_end(&c, one);
-	content_begin(&c);
-	content_hole(&c, (UINT64_C(1) << 60) + CONTENT_BLOCK);
-	content_end(&c, other);
+	fingerprint_begin(&c);
+	fingerprint_hole(&c, UINT64_C(1) << 60);
+	fingerprint_end(&c, one);
+	fingerprint_begin(&c);
+	fingerprint_hole(&c, (UINT64_C(1) << 60) + FINGERPRINT_BLOCK);
+	fingerprint_end(&c, other);
 	CHECK(memcmp(one, other, sizeof(one)) != 0);
 }
 

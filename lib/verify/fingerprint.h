@@ -7,8 +7,8 @@
  * and, if there are zero blocks, of the SHA-256 of the lengths of the runs of both. Two files of
  * one size have the same digest only if they have the same bytes.
  */
-#ifndef VERIFY_CONTENT_H
-#define VERIFY_CONTENT_H
+#ifndef VERIFY_FINGERPRINT_H
+#define VERIFY_FINGERPRINT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,23 +16,23 @@
 
 #include "lib/base/digest.h"
 
-enum { CONTENT_BLOCK = 4096, CONTENT_DIGEST = 32 };
+enum { FINGERPRINT_BLOCK = 4096, FINGERPRINT_SIZE = 32 };
 
-struct content {
+struct fingerprint {
 	struct hasher *data;
 	struct hasher *runs; /* NULL until there is a zero block */
 	uint64_t run; /* blocks of the current run */
 	bool in_zeros; /* what it is a run of */
 	size_t fill; /* of the open block */
-	uint8_t block[CONTENT_BLOCK];
+	uint8_t block[FINGERPRINT_BLOCK];
 };
 
-void content_begin(struct content *c); /* an earlier one has ended, or c is zeroed */
-void content_data(struct content *c, const uint8_t *p, size_t len);
-void content_hole(struct content *c, uint64_t len);
-void content_end(struct content *c, uint8_t digest[static CONTENT_DIGEST]);
-void content_free(struct content *c); /* of one that may not have ended */
+void fingerprint_begin(struct fingerprint *c); /* an earlier one has ended, or c is zeroed */
+void fingerprint_data(struct fingerprint *c, const uint8_t *p, size_t len);
+void fingerprint_hole(struct fingerprint *c, uint64_t len);
+void fingerprint_end(struct fingerprint *c, uint8_t digest[static FINGERPRINT_SIZE]);
+void fingerprint_free(struct fingerprint *c); /* of one that may not have ended */
 
-#define CLEANUP_CONTENT CLEANUP(content_free)
+#define CLEANUP_FINGERPRINT CLEANUP(fingerprint_free)
 
 #endif
