@@ -63,20 +63,21 @@ static char *left_out_text(const struct unpack_result *r)
 		{ r->left_out.modes, "mode", "modes" },
 		{ r->left_out.times, "modification time", "modification times" },
 	};
-	char *text = NULL, *buf = NULL, n[TEXT_NUMBER_MAX];
+	char *text = NULL, n[TEXT_NUMBER_MAX];
+	const char *between = "";
 	size_t size;
-	FILE *f = open_memstream(&buf, &size);
+	FILE *f = open_memstream(&text, &size);
 
 	for (size_t i = 0; f && i < sizeof(kinds) / sizeof(*kinds); i++) {
 		if (!kinds[i].n)
 			continue;
-		fprintf(f, "%s%s %s", text ? ", " : "", text_count(kinds[i].n, n),
+		fprintf(f, "%s%s %s", between, text_count(kinds[i].n, n),
 			kinds[i].n == 1 ? kinds[i].one : kinds[i].many);
-		text = n;
+		between = ", ";
 	}
 	if (f)
 		fclose(f);
-	return buf;
+	return text;
 }
 
 static json_t *left_out_as_json(const struct unpack_result *r)

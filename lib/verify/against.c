@@ -348,10 +348,9 @@ static uint32_t inode_of(const struct comparison *c, uint32_t name)
 static void compare_dir(struct comparison *c, const struct pair *p)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	uint32_t dir_name = p->name; /* p moves when directories are added */
 	struct bootstrap_inode dir;
 
-	c->next = tree_inode(c->tree, inode_of(c, dir_name))->dir.first;
+	c->next = tree_inode(c->tree, inode_of(c, p->name))->dir.first;
 	if (bootstrap_inode(c->a->b, p->nid, &dir, &err) < 0 ||
 		bootstrap_readdir(c->a->b, &dir, take_name, c, NULL, &err) < 0)
 		return;

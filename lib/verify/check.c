@@ -149,10 +149,15 @@ static void check_bootstrap(struct check *c)
 		parts_validate(fd, &c->found, &fault);
 		c->b = bootstrap_open(fd, &repeated);
 	}
-	if (c->b)
+	if (c->b) {
 		walk(c, &fault);
-	else /* the validator says more of where */
-		faults_take(&c->r->faults, fault ? &fault : &repeated);
+		return;
+	}
+	if (fd >= 0) { /* the validator says more of where */
+		fault = fault ? fault : take_ptr(repeated);
+		error_wrap(&fault, "%s, the bootstrap", c->found.bootstrap->name);
+	}
+	faults_take(&c->r->faults, &fault);
 }
 
 static void post_blobs(struct check *c)

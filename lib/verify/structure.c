@@ -163,8 +163,8 @@ static int check_link_count(void *arg, const struct bootstrap_entry *entry, stru
 	n = count_names(t, entry->inode->nid);
 	if (n == i->nlink)
 		return 0;
-	return error_set(err, 0, "inode %" PRIu64 ": link count %" PRIu32 ", but %zu name%s",
-		entry->inode->nid, i->nlink, n, n == 1 ? "" : "s");
+	return error_set(err, 0, "link count %" PRIu32 ", but %zu name%s (at byte %" PRIu64 ")",
+		i->nlink, n, n == 1 ? "" : "s", entry->inode->nid * EROFS_SLOT_SIZE);
 }
 
 /* Names of one inode stand together: are there as many as it claims? */

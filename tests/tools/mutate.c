@@ -299,8 +299,11 @@ static const struct place *change_one(
 	if (!kinds[kind].of[0].width)
 		change_byte_run(p, &offset, random);
 	was = get(image + offset, f.width);
-	value = new_value(was, get(image + other->offset + f.offset, f.width), f.width, random);
-	put(image + offset, f.width, value);
+	do {
+		value = get(image + other->offset + f.offset, f.width);
+		value = new_value(was, value, f.width, random);
+		put(image + offset, f.width, value);
+	} while (get(image + offset, f.width) == was);
 	out->of[out->n++] = (struct mutation_part){ offset, f.width };
 	tell(out, "%s%s at %" PRIu64 ", byte %" PRIu64 ": %" PRIx64 " is %" PRIx64,
 		out->n > 1 ? "; " : "", kinds[kind].name, p->offset, offset - p->offset, was,
