@@ -18,20 +18,20 @@ enum { CMD_DONE = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 
 /* One option of a verb. A table ends with { 0 }. */
 struct cmd_option {
-	const char *name;     /* without the dashes */
-	char letter;	      /* the short form, or 0 */
-	const char *arg;      /* what its argument is called in the help; NULL: takes none */
-	const char *help;     /* one line */
-	bool *flag;	      /* set to true */
-	const char **string;  /* points into argv */
-	uint64_t *number;     /* decimal, with an optional K, M or G (powers of 1024) */
-	uint64_t min, max;    /* of number */
+	const char *name; /* without the dashes */
+	char letter; /* the short form, or 0 */
+	const char *arg; /* what its argument is called in the help; NULL: takes none */
+	const char *help; /* one line */
+	bool *flag; /* set to true */
+	const char **string; /* points into argv */
+	uint64_t *number; /* decimal, with an optional K, M or G (powers of 1024) */
+	uint64_t min, max; /* of number */
 };
 
 struct verb {
 	const char *name;
 	const char *synopsis; /* the arguments: "[options] SOURCE DEST" */
-	const char *summary;  /* one line */
+	const char *summary; /* one line */
 	const struct cmd_option *options; /* NULL: only the common ones */
 	int min_args, max_args;
 	/* The positional arguments only; returns an exit status. */

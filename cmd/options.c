@@ -78,8 +78,8 @@ int cmd_print_json(json_t *json)
 static void help_options(const struct cmd_option *o)
 {
 	for (; o && o->name; o++) {
-		CLEANUP_FREE char *head = xasprintf("--%s%s%s", o->name, o->arg ? " " : "",
-			o->arg ? o->arg : "");
+		CLEANUP_FREE char *head =
+			xasprintf("--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 
 		if (o->letter)
 			printf("  -%c, %-28s %s\n", o->letter, head, o->help);

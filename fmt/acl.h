@@ -13,7 +13,7 @@
 #include "fmt/fault.h"
 
 struct acl {
-	uint16_t mode;	/* the permission bits (0777) that stat() shows with this ACL */
+	uint16_t mode; /* the permission bits (0777) that stat() shows with this ACL */
 	bool mode_only; /* it says no more than those bits do: the kernel does not keep it */
 };
 

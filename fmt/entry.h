@@ -37,12 +37,12 @@ struct entry {
 	enum entry_type type;
 	const char *path; /* as the tar has it: any bytes but NUL, not cleaned; never empty */
 	const char *link; /* target of a symlink or hard link, else "" */
-	uint64_t size;	  /* of a regular file: what stat() will say (logical, with holes); else 0 */
-	uint32_t mode;	  /* permission bits with setuid, setgid and sticky: 07777 at most */
+	uint64_t size; /* of a regular file: what stat() will say (logical, with holes); else 0 */
+	uint32_t mode; /* permission bits with setuid, setgid and sticky: 07777 at most */
 	uint32_t uid, gid;
 	uint32_t major, minor; /* of a character or block device */
-	int64_t mtime;	       /* seconds since 1970, negative before */
-	uint32_t mtime_nsec;   /* 0 to 999,999,999 */
+	int64_t mtime; /* seconds since 1970, negative before */
+	uint32_t mtime_nsec; /* 0 to 999,999,999 */
 	const struct entry_xattr *xattrs; /* from SCHILY.xattr records, sorted by name, unique */
 	size_t n_xattrs;
 	const struct entry_region *regions; /* of a sparse file: where data lies */

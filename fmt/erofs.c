@@ -10,12 +10,11 @@
 
 #include "fmt/le.h"
 
-#define EROFS_MAGIC	       0xE0F5E1E2u
-#define CHUNK_FORMAT_INDEXES   0x20u
-#define CHUNK_FORMAT_BITS      0x1fu
-#define XATTR_FILTER_SEED      0x25BBE08Fu
-#define COMPAT_KNOWN	       (EROFS_COMPAT_CHECKSUM | EROFS_COMPAT_MTIME | EROFS_COMPAT_XATTR_FILTER)
-#define INCOMPAT_KNOWN	       (EROFS_INCOMPAT_CHUNKED | EROFS_INCOMPAT_DEVICES)
+#define EROFS_MAGIC	     0xE0F5E1E2u
+#define CHUNK_FORMAT_INDEXES 0x20u
+#define XATTR_FILTER_SEED    0x25BBE08Fu
+#define COMPAT_KNOWN	     (EROFS_COMPAT_CHECKSUM | EROFS_COMPAT_MTIME | EROFS_COMPAT_XATTR_FILTER)
+#define INCOMPAT_KNOWN	     (EROFS_INCOMPAT_CHUNKED | EROFS_INCOMPAT_DEVICES)
 
 void erofs_super_encode(uint8_t *p, const struct erofs_super *sb)
 {
@@ -58,8 +57,8 @@ static int refuse(struct fault *fault, const char *what, uint64_t offset)
 	return -1;
 }
 
-int erofs_super_decode(struct erofs_super *sb, const uint8_t block[static EROFS_BLOCK_SIZE],
-	struct fault *fault)
+int erofs_super_decode(
+	struct erofs_super *sb, const uint8_t block[static EROFS_BLOCK_SIZE], struct fault *fault)
 {
 	const uint8_t *p = block + EROFS_SUPER_OFFSET;
 
@@ -86,8 +85,8 @@ int erofs_super_decode(struct erofs_super *sb, const uint8_t block[static EROFS_
 		get_le32(p + 4) != block_checksum(block))
 		return refuse(fault, "superblock checksum is wrong", EROFS_SUPER_OFFSET + 4);
 	if (sb->feature_compat & ~COMPAT_KNOWN || !(sb->feature_compat & EROFS_COMPAT_MTIME))
-		return refuse(fault, "compatible feature bits are not ours",
-			EROFS_SUPER_OFFSET + 0x08);
+		return refuse(
+			fault, "compatible feature bits are not ours", EROFS_SUPER_OFFSET + 0x08);
 	if (sb->feature_incompat & ~INCOMPAT_KNOWN)
 		return refuse(fault, "unknown incompatible feature", EROFS_SUPER_OFFSET + 0x50);
 	if (sb->volume_name[15])
@@ -152,8 +151,8 @@ void erofs_inode_encode(uint8_t *p, const struct erofs_inode *inode)
 	put_le32(p + 44, inode->nlink);
 }
 
-static void decode_compact(struct erofs_inode *inode, const uint8_t *p,
-	const struct erofs_super *sb)
+static void decode_compact(
+	struct erofs_inode *inode, const uint8_t *p, const struct erofs_super *sb)
 {
 	inode->nlink = get_le16(p + 6);
 	inode->size = get_le32(p + 8);
@@ -316,8 +315,8 @@ uint32_t erofs_xattr_filter_bit(const struct erofs_xattr_name *name)
 	return 1u << (XXH32(name->suffix, name->suffix_len, XATTR_FILTER_SEED + name->index) & 31);
 }
 
-uint32_t erofs_xattr_entry_encode(uint8_t *p, const struct erofs_xattr_name *name,
-	const void *value, uint32_t value_len)
+uint32_t erofs_xattr_entry_encode(
+	uint8_t *p, const struct erofs_xattr_name *name, const void *value, uint32_t value_len)
 {
 	uint32_t size = erofs_xattr_entry_size(name->suffix_len, value_len);
 

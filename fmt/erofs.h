@@ -63,8 +63,8 @@ void erofs_super_seal(uint8_t block[static EROFS_BLOCK_SIZE]);
  * Decode the superblock in the first block of an image; verifies magic, checksum, block size
  * and that no feature outside of the ones above is in use. 0, or -1 with *fault.
  */
-int erofs_super_decode(struct erofs_super *sb, const uint8_t block[static EROFS_BLOCK_SIZE],
-	struct fault *fault);
+int erofs_super_decode(
+	struct erofs_super *sb, const uint8_t block[static EROFS_BLOCK_SIZE], struct fault *fault);
 
 /*
  * A complete EROFS image of one block, an empty root directory: what each data blob begins
@@ -87,7 +87,7 @@ struct erofs_inode {
 	bool extended;
 	enum erofs_layout layout;
 	uint16_t xattr_count; /* i_xattr_icount */
-	uint16_t mode;	      /* with the S_IFMT bits */
+	uint16_t mode; /* with the S_IFMT bits */
 	uint32_t nlink;
 	uint64_t size;
 	uint32_t u; /* start block, device number or chunk format */
@@ -130,7 +130,7 @@ uint32_t erofs_chunk_format(unsigned bits);
 
 struct erofs_chunk_index {
 	uint16_t device; /* 1 and up; 0 for a hole */
-	uint32_t blk;	 /* EROFS_HOLE for a hole */
+	uint32_t blk; /* EROFS_HOLE for a hole */
 };
 
 void erofs_chunk_index_encode(uint8_t *p, struct erofs_chunk_index index);
@@ -168,7 +168,7 @@ enum erofs_xattr_index {
 
 /* An xattr's name as the format splits it. */
 struct erofs_xattr_name {
-	uint8_t index;	    /* which prefix: enum erofs_xattr_index */
+	uint8_t index; /* which prefix: enum erofs_xattr_index */
 	uint8_t suffix_len; /* the rest */
 	const char *suffix; /* points into the name that was split; not NUL-terminated */
 };
@@ -194,7 +194,7 @@ static inline uint32_t erofs_xattr_entry_size(uint32_t name_len, uint32_t value_
 }
 
 /* Write one entry with its padding; returns its size. */
-uint32_t erofs_xattr_entry_encode(uint8_t *p, const struct erofs_xattr_name *name,
-	const void *value, uint32_t value_len);
+uint32_t erofs_xattr_entry_encode(
+	uint8_t *p, const struct erofs_xattr_name *name, const void *value, uint32_t value_len);
 
 #endif

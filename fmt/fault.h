@@ -10,7 +10,7 @@
 
 struct fault {
 	const char *what; /* a literal, such as "header checksum is wrong" */
-	uint64_t offset;  /* bytes from the start of what was being decoded */
+	uint64_t offset; /* bytes from the start of what was being decoded */
 };
 
 #endif

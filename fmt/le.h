@@ -9,17 +9,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FMT_LE_PAIR(bits)                                                                          \
-	static inline uint##bits##_t get_le##bits(const void *p)                                   \
-	{                                                                                          \
-		uint##bits##_t v;                                                                  \
-		memcpy(&v, p, sizeof(v));                                                          \
-		return le##bits##toh(v);                                                           \
-	}                                                                                          \
-	static inline void put_le##bits(void *p, uint##bits##_t v)                                 \
-	{                                                                                          \
-		v = htole##bits(v);                                                                \
-		memcpy(p, &v, sizeof(v));                                                          \
+#define FMT_LE_PAIR(bits)                                          \
+	static inline uint##bits##_t get_le##bits(const void *p)   \
+	{                                                          \
+		uint##bits##_t v;                                  \
+		memcpy(&v, p, sizeof(v));                          \
+		return le##bits##toh(v);                           \
+	}                                                          \
+	static inline void put_le##bits(void *p, uint##bits##_t v) \
+	{                                                          \
+		v = htole##bits(v);                                \
+		memcpy(p, &v, sizeof(v));                          \
 	}
 
 FMT_LE_PAIR(16)

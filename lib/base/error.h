@@ -13,9 +13,9 @@
 #include "lib/base/cleanup.h"
 
 struct error {
-	char *msg;  /* the sentence, without a full stop */
+	char *msg; /* the sentence, without a full stop */
 	char *hint; /* what to try, or NULL */
-	int code;   /* an errno value, or 0 */
+	int code; /* an errno value, or 0 */
 };
 
 /*

@@ -12,7 +12,7 @@
 
 struct lhash_owner {
 	uint32_t *(*link)(void *arg, uint32_t id); /* the chain link in element id */
-	uint64_t (*hash)(void *arg, uint32_t id);  /* the hash that it was inserted with */
+	uint64_t (*hash)(void *arg, uint32_t id); /* the hash that it was inserted with */
 	void *arg;
 };
 

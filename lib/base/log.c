@@ -87,14 +87,14 @@ __attribute__((format(printf, 2, 0))) static void line(
 	log_unlock();
 }
 
-#define LOG_LINE(min, label)                                                                       \
-	do {                                                                                       \
-		va_list ap;                                                                        \
-		if (!log_enabled(min))                                                             \
-			return;                                                                    \
-		va_start(ap, fmt);                                                                 \
-		line(label, fmt, ap);                                                              \
-		va_end(ap);                                                                        \
+#define LOG_LINE(min, label)           \
+	do {                           \
+		va_list ap;            \
+		if (!log_enabled(min)) \
+			return;        \
+		va_start(ap, fmt);     \
+		line(label, fmt, ap);  \
+		va_end(ap);            \
 	} while (0)
 
 void log_warn(const char *fmt, ...)

@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void *or_end(void *p)
 {
 	if (!p) {
 		fputs("erofs-convert: out of memory\n", stderr);
-		exit(1);
+		_exit(1); /* other threads run on: no cleanup that they could be in the way of */
 	}
 	return p;
 }

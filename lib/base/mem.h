@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Allocation that does not fail: when the system has no memory left, the process says so and
- * ends. That is safe here because outputs have no name until they are complete, and because
- * every size that comes from outside is bounded before it is allocated.
+ * ends at once. That is safe here because outputs have no name until they are complete (or a
+ * hidden one, which the next run sweeps), and because every size that comes from outside is
+ * bounded before it is allocated.
  */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H

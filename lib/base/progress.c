@@ -3,11 +3,11 @@
 
 #include "lib/base/progress.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -177,7 +177,9 @@ void progress_stop(struct progress *p)
 	pthread_mutex_unlock(&p->lock);
 	pthread_join(p->thread, NULL);
 	log_set_status(NULL, NULL);
+	log_lock();
 	draw(p, false);
+	log_unlock();
 	fflush(stderr);
 	progress_free(p);
 }

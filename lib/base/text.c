@@ -9,6 +9,8 @@
 
 #include "lib/base/mem.h"
 
+enum { SHOWN_MAX = 4096 };
+
 char *text_printable(const char *s, size_t len)
 {
 	/* four times what came in, and the NUL; no name is long enough to overflow this */
@@ -23,6 +25,11 @@ char *text_printable(const char *s, size_t len)
 			*p++ = (char)c;
 	}
 	return out;
+}
+
+char *text_shown(const char *path)
+{
+	return text_printable(path, strnlen(path, SHOWN_MAX));
 }
 
 const char *text_count(uint64_t n, char buf[static TEXT_NUMBER_MAX])

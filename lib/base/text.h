@@ -12,6 +12,9 @@
  */
 char *text_printable(const char *s, size_t len) __attribute__((malloc, returns_nonnull));
 
+/* A path for a message: text_printable(), and no more than its first 4,096 bytes. */
+char *text_shown(const char *path) __attribute__((malloc, returns_nonnull));
+
 #define TEXT_NUMBER_MAX 32
 
 /* "1,234,567"; returns buf. */

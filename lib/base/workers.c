@@ -20,7 +20,7 @@ struct workers {
 	pthread_cond_t idle; /* outstanding is 0 */
 	struct level levels[WORKERS_PRIORITIES];
 	unsigned long outstanding; /* jobs queued or running */
-	unsigned sleeping;	   /* threads that wait for work */
+	unsigned sleeping; /* threads that wait for work */
 	bool stop;
 	unsigned n;
 	pthread_t threads[];
@@ -213,6 +213,20 @@ void strand_post(struct strand *s, struct job *job)
 	job->next = NULL;
 	*s->last = job;
 	s->last = &job->next;
+	w->outstanding++;
+	make_ready_locked(s);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void strand_post_first(struct strand *s, struct job *job)
+{
+	struct workers *w = s->workers;
+
+	pthread_mutex_lock(&w->lock);
+	job->next = s->first;
+	if (!s->first)
+		s->last = &job->next;
+	s->first = job;
 	w->outstanding++;
 	make_ready_locked(s);
 	pthread_mutex_unlock(&w->lock);

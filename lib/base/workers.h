@@ -46,6 +46,9 @@ void workers_post(struct workers *w, int priority, struct job *job);
 void strand_init(struct strand *s, struct workers *w, int priority);
 void strand_post(struct strand *s, struct job *job);
 
+/* Before those that wait: for a job of the strand that is not done with its work. */
+void strand_post_first(struct strand *s, struct job *job);
+
 /*
  * Start none of its jobs from now on (one that runs goes on), until strand_resume(). A job may
  * pause its own strand. Both may be repeated; they do not count.

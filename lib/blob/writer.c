@@ -66,6 +66,16 @@ struct blob_flow *blob_flow_new(struct workers *workers, struct strand *feeder, 
 	return flow;
 }
 
+bool blob_flow_is_full(struct blob_flow *flow)
+{
+	bool full;
+
+	pthread_mutex_lock(&flow->lock);
+	full = flow->under_way >= flow->max_frames;
+	pthread_mutex_unlock(&flow->lock);
+	return full;
+}
+
 void blob_flow_free(struct blob_flow *flow)
 {
 	if (!flow)

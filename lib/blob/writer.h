@@ -6,6 +6,7 @@
 #ifndef BLOB_WRITER_H
 #define BLOB_WRITER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,11 +22,13 @@ struct blob_flow;
 
 /*
  * `feeder` is the strand whose jobs append blocks: it is paused while max_frames (2 or more)
- * frames of frame_size bytes are under way, the one that is being filled included. `failed` is told of the first error, once, on some worker; it
- * takes the error over.
+ * frames of frame_size bytes are under way, the one that is being filled included. `failed` is told
+ * of the first error, once, on some worker; it takes the error over.
  */
 struct blob_flow *blob_flow_new(struct workers *workers, struct strand *feeder, size_t frame_size,
 	unsigned max_frames, void (*failed)(void *arg, struct error *e), void *arg);
+/* Is the feeder paused? Then the job that appends is to end soon, and to go on in another. */
+bool blob_flow_is_full(struct blob_flow *flow);
 void blob_flow_free(struct blob_flow *flow); /* after workers_wait(), and after the writers */
 
 struct blob_writer;
@@ -45,8 +48,8 @@ void blob_writer_finish(struct blob_writer *w);
 /* Once the workers are idle: what was written. */
 struct blob_result {
 	struct digest digest; /* of the file */
-	uint64_t size;	      /* of the file, bytes */
-	uint32_t blocks;      /* of the device */
+	uint64_t size; /* of the file, bytes */
+	uint32_t blocks; /* of the device */
 };
 
 /* Hand over the file with its figures; the writer is freed, also on failure. */

@@ -25,7 +25,7 @@ struct bootstrap_input {
 
 struct bootstrap_result {
 	struct digest digest; /* of the file */
-	uint64_t size;	      /* bytes; whole blocks */
+	uint64_t size; /* bytes; whole blocks */
 	uint64_t inodes, compact_inodes;
 	uint64_t chunk_indexes;
 };

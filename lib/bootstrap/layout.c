@@ -112,8 +112,8 @@ static void dir_iter_take(struct dir_iter *it, const struct dir_entry *entry)
 		it->dots++;
 }
 
-unsigned dir_iter_block(struct dir_iter *it, struct dir_entry entries[static DIR_BLOCK_ENTRIES],
-	uint32_t *used)
+unsigned dir_iter_block(
+	struct dir_iter *it, struct dir_entry entries[static DIR_BLOCK_ENTRIES], uint32_t *used)
 {
 	struct dir_entry entry;
 	unsigned n = 0;

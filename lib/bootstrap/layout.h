@@ -21,12 +21,12 @@
 
 /* One inode as the image has it. */
 struct placed {
-	uint64_t offset;	/* of the inode, bytes into the image */
-	uint64_t data_offset;	/* of its inline tail or chunk indexes */
+	uint64_t offset; /* of the inode, bytes into the image */
+	uint64_t data_offset; /* of its inline tail or chunk indexes */
 	struct erofs_inode inode; /* i_u of flat data counts from the data area's first block */
-	uint64_t blocks;	/* it has in the data area */
-	uint64_t tail;		/* bytes inline */
-	unsigned chunk_bits;	/* of a chunked one */
+	uint64_t blocks; /* it has in the data area */
+	uint64_t tail; /* bytes inline */
+	unsigned chunk_bits; /* of a chunked one */
 	uint64_t chunks;
 };
 
@@ -74,7 +74,7 @@ enum { DIR_BLOCK_ENTRIES = EROFS_BLOCK_SIZE / (EROFS_DIRENT_SIZE + 1) };
 void dir_iter_init(struct dir_iter *it, const struct tree *tree, uint32_t dir);
 
 /* The entries of the directory's next block; how many (0 at the end), and the bytes they take. */
-unsigned dir_iter_block(struct dir_iter *it, struct dir_entry entries[static DIR_BLOCK_ENTRIES],
-	uint32_t *used);
+unsigned dir_iter_block(
+	struct dir_iter *it, struct dir_entry entries[static DIR_BLOCK_ENTRIES], uint32_t *used);
 
 #endif

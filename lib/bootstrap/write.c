@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <uuid.h>
 
+#include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/bootstrap/bootstrap.h"
 #include "lib/bootstrap/layout.h"
@@ -26,10 +27,10 @@ enum {
 struct output {
 	struct outfile *file;
 	struct hasher *hasher;
-	uint64_t at;	/* bytes put so far */
-	size_t fill;	/* bytes of the buffer that are not written yet */
+	uint64_t at; /* bytes put so far */
+	size_t fill; /* bytes of the buffer that are not written yet */
 	uint8_t *buffer;
-	bool sealed;	/* the first block has its checksum */
+	bool sealed; /* the first block has its checksum */
 	struct error **err;
 	bool failed;
 };
@@ -40,6 +41,8 @@ static void flush(struct output *o)
 	if (!o->sealed)
 		erofs_super_seal(o->buffer);
 	o->sealed = true;
+	if (!o->failed && interrupt_pending())
+		o->failed = error_set(o->err, 0, "interrupted; nothing has been written");
 	if (!o->failed && outfile_pwrite(o->file, o->buffer, o->fill, o->at - o->fill, o->err) < 0)
 		o->failed = true;
 	hasher_update(o->hasher, o->buffer, o->fill);
@@ -195,7 +198,7 @@ static void put_chunks(struct writer *w, const struct tree_inode *in, const stru
 	uint64_t chunk_blk = UINT64_C(1) << p->chunk_bits, into = 0;
 	uint32_t run = 0;
 
-	for (uint64_t i = 0; i < p->chunks; i++) {
+	for (uint64_t i = 0; i < p->chunks && !w->out.failed; i++) {
 		struct erofs_chunk_index index = { .blk = EROFS_HOLE };
 		uint8_t bytes[EROFS_CHUNK_INDEX_SIZE];
 
@@ -300,7 +303,8 @@ int bootstrap_write(const struct bootstrap_input *in, struct outfile *file,
 	struct bootstrap_result *result, struct error **err)
 {
 	CLEANUP_XATTR_AREA struct xattr_area xattrs = { 0 };
-	CLEANUP(writer_free) struct writer w = {
+	CLEANUP(writer_free)
+	struct writer w = {
 		.in = in,
 		.layout = { .tree = in->tree, .xattrs = &xattrs },
 		.out = { .file = file, .err = err },

@@ -83,8 +83,8 @@ static void build_shared(struct xattr_area *area, struct xattr_table *t)
 	}
 }
 
-static void build_set(struct xattr_bytes *out, const struct xattr_table *t,
-	const struct xattr_set *set)
+static void build_set(
+	struct xattr_bytes *out, const struct xattr_table *t, const struct xattr_set *set)
 {
 	uint32_t size = EROFS_XATTR_HEADER_SIZE, n_shared = 0, filter = UINT32_MAX;
 	uint8_t *id, *entry;

@@ -73,8 +73,8 @@ void batch_pool_free(struct batch_pool *pool)
 	free(pool);
 }
 
-struct batch *batch_take(struct batch_pool *pool, bool urgent, struct strand *strand,
-	struct job *wait)
+struct batch *batch_take(
+	struct batch_pool *pool, bool urgent, struct strand *strand, struct job *wait)
 {
 	struct batch *b = NULL;
 
@@ -86,16 +86,17 @@ struct batch *batch_take(struct batch_pool *pool, bool urgent, struct strand *st
 		atomic_store(&b->users, 2);
 		b->last = false;
 		b->fill = 0;
+		b->next_event = 0;
 	} else {
-		pool->waiters = xgrow(pool->waiters, pool->n_waiters, &pool->cap,
-			sizeof(*pool->waiters));
+		pool->waiters =
+			xgrow(pool->waiters, pool->n_waiters, &pool->cap, sizeof(*pool->waiters));
 		pool->waiters[pool->n_waiters++] = (struct waiter){ strand, wait };
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return b;
 }
 
-/* Few readers wait at a time, and they ask in the order of their layers' urgency again. */
+/* Few readers wait at a time; all of them ask again. */
 static void wake_locked(struct batch_pool *pool)
 {
 	size_t n = pool->n_waiters;

@@ -19,10 +19,10 @@
 enum { BATCH_SIZE = 128 * 1024 };
 
 enum event_type {
-	EVENT_ENTRY,	/* entry */
-	EVENT_BLOCK,	/* data, len, key: the file's next block */
-	EVENT_ZEROS,	/* a block of zeros that the layer spells out */
-	EVENT_HOLES,	/* n_blk */
+	EVENT_ENTRY, /* entry */
+	EVENT_BLOCK, /* data, len, key: the file's next block */
+	EVENT_ZEROS, /* a block of zeros that the layer spells out */
+	EVENT_HOLES, /* n_blk */
 	EVENT_FILE_END,
 };
 
@@ -48,10 +48,11 @@ struct batch {
 	struct reader *reader;
 	struct merge *merge;
 	atomic_int users; /* the digest and the merge: the last one gives it back */
-	bool last;	  /* of its layer */
+	bool last; /* of its layer */
 	size_t fill;
 	struct event *events;
 	size_t n_events, events_cap;
+	size_t next_event; /* that the merge has to take */
 	uint8_t **pages; /* blocks that do not lie in one piece in bytes */
 	size_t n_pages, pages_cap;
 	uint8_t bytes[BATCH_SIZE];
@@ -68,8 +69,8 @@ void batch_pool_free(struct batch_pool *pool);
  * `urgent` readers (of the layer that is merged now) may take the last; the others leave a
  * quarter, so that the layer all wait for never starves.
  */
-struct batch *batch_take(struct batch_pool *pool, bool urgent, struct strand *strand,
-	struct job *wait);
+struct batch *batch_take(
+	struct batch_pool *pool, bool urgent, struct strand *strand, struct job *wait);
 
 /* One user less; the last one gives the batch back to the pool. */
 void batch_release(struct batch_pool *pool, struct batch *b);

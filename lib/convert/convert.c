@@ -25,7 +25,7 @@ enum {
 	BATCHES_PER_JOB = 4 * 1024 * 1024 / BATCH_SIZE,
 	BATCHES_MIN = 2 * BATCHES_PER_JOB,
 	BATCHES_MAX = 8 * BATCHES_PER_JOB, /* 32 MiB are read ahead at the most */
-	LAYERS_AHEAD = 2,		   /* begun besides the one that is merged */
+	LAYERS_AHEAD = 2, /* begun besides the one that is merged */
 };
 
 struct conversion {
@@ -39,12 +39,12 @@ struct conversion {
 	struct merge *merge;
 	struct reader **readers; /* by layer; NULL until begun */
 	_Atomic uint64_t compressed; /* bytes read of all layers */
-	_Atomic size_t current;	     /* the layer that is merged now */
+	_Atomic size_t current; /* the layer that is merged now */
 	atomic_bool stopped;
 	pthread_mutex_t lock; /* guards what follows */
 	size_t n_begun;
 	struct error *error; /* the first */
-	size_t error_layer;  /* n_layers when it belongs to none */
+	size_t error_layer; /* n_layers when it belongs to none */
 };
 
 /* ---- failing ---- */
@@ -236,8 +236,10 @@ static int outcome(struct conversion *c, struct error **err)
 {
 	if (interrupt_pending())
 		return error_set(err, 0, "interrupted; nothing has been written");
-	if (!c->error)
+	if (!c->error && merge_is_complete(c->merge))
 		return 0;
+	if (!c->error)
+		return error_set(err, 0, "internal error: not all layers have been merged");
 	blame(c);
 	*err = take_ptr(c->error);
 	return -1;
@@ -258,8 +260,8 @@ static int merge_layers(struct conversion *c, struct error **err)
 
 	c->merge = merge_new(&ops, &c->tree, &c->secret, c->src->n_layers, &c->options->rules,
 		2 * c->options->jobs + 2);
-	progress = progress_start(c->options->progress, "converting", total_bytes(c->src),
-		bytes_read, c);
+	progress = progress_start(
+		c->options->progress, "converting", total_bytes(c->src), bytes_read, c);
 	for (int i = 0; i < 1 + LAYERS_AHEAD; i++)
 		begin_next_reader(c);
 	workers_wait(c->workers);
@@ -414,7 +416,8 @@ static int check_types(const struct image_source *src, struct error **err)
 		const struct image_layer *layer = &src->layers[i];
 
 		if (strncmp(layer->media_type, EROFS_MEDIA_TYPE, strlen(EROFS_MEDIA_TYPE)) == 0)
-			return error_set(err, 0, "%s: %s is an EROFS image; there is no tar to convert",
+			return error_set(err, 0,
+				"%s: %s is an EROFS image; there is no tar to convert",
 				src->ref.spec, layer->name);
 	}
 	return 0;

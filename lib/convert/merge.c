@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/text.h"
 #include "lib/tree/apply.h"
 
 enum { PRIORITY_MERGE = 3, FRAME_SIZE = 256 * 1024 };
+enum { MERGE_DONE, MERGE_LATER };
 
 /* Batches of a layer whose turn has not come. */
 struct queue {
@@ -27,7 +29,8 @@ struct merge {
 	size_t n_blobs, blobs_cap;
 	struct blob_writer *open; /* the current layer's blob, once it has new data */
 	bool in_layer;
-	uint32_t file;	     /* the inode whose data is coming, or 0 */
+	bool no_blob; /* a file for one could not be made */
+	uint32_t file; /* the inode whose data is coming, or 0 */
 	struct entry *entry; /* of the file, for messages; owned */
 	_Atomic uint64_t bytes;
 	pthread_mutex_t lock; /* guards what follows */
@@ -52,6 +55,7 @@ static int open_blob(struct merge *m, struct error **err)
 	if (m->n_blobs == UINT16_MAX)
 		return error_set(err, 0, "more than %d layers bring data", UINT16_MAX);
 	file = m->ops.new_file(m->ops.arg, err);
+	m->no_blob = !file;
 	if (!file)
 		return -1;
 	m->open = blob_writer_new(m->flow, file);
@@ -134,14 +138,33 @@ static int take_event(struct merge *m, struct event *ev, struct error **err)
 	}
 }
 
+/* Where it happened; but a file that cannot be made is no fault of the layer. */
+static int wrap_fault(const struct merge *m, const struct batch *b, struct error **err)
+{
+	if (m->no_blob)
+		return -1;
+	if (m->file) {
+		CLEANUP_FREE char *path = text_shown(m->entry->path);
+
+		error_wrap(err, "%s", path);
+	}
+	return error_wrap(err, "%s", reader_name(b->reader));
+}
+
+/* MERGE_DONE, or MERGE_LATER with the batch's other events still to take, or -1. */
 static int merge_events(struct merge *m, struct batch *b, struct error **err)
 {
 	if (!m->in_layer && begin_layer(m, err) < 0)
-		return -1;
-	for (size_t i = 0; i < b->n_events; i++)
-		if (take_event(m, &b->events[i], err) < 0)
-			return m->file ? error_wrap(err, "%s", m->entry->path) : -1;
-	return b->last ? end_layer(m, err) : 0;
+		return wrap_fault(m, b, err);
+	for (; b->next_event < b->n_events; b->next_event++) {
+		if (blob_flow_is_full(m->flow))
+			return MERGE_LATER;
+		if (take_event(m, &b->events[b->next_event], err) < 0)
+			return wrap_fault(m, b, err);
+	}
+	if (b->last && end_layer(m, err) < 0)
+		return wrap_fault(m, b, err);
+	return MERGE_DONE;
 }
 
 /* ---- batches, in order ---- */
@@ -173,11 +196,14 @@ static void merge_batch(struct job *job)
 	struct merge *m = b->merge;
 	struct error *e = NULL;
 	bool last = b->last;
+	int outcome = m->ops.stopped(m->ops.arg) ? MERGE_DONE : merge_events(m, b, &e);
 
-	if (!m->ops.stopped(m->ops.arg) && merge_events(m, b, &e) < 0) {
-		error_wrap(&e, "%s", reader_name(b->reader));
-		m->ops.failed(m->ops.arg, b->reader, e);
+	if (outcome == MERGE_LATER) {
+		strand_post_first(&m->strand, job);
+		return;
 	}
+	if (outcome < 0)
+		m->ops.failed(m->ops.arg, m->no_blob ? NULL : b->reader, e);
 	m->bytes += b->fill;
 	batch_release(m->ops.pool, b);
 	if (last)
@@ -217,7 +243,8 @@ static void zero_key(const struct dedupe_secret *secret, struct block_key *key)
 }
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
-	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules, unsigned max_frames)
+	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules,
+	unsigned max_frames)
 {
 	struct merge *m = xzalloc(sizeof(*m));
 	struct block_key zero;
@@ -242,9 +269,25 @@ struct merge_blob *merge_blobs(struct merge *m, size_t *n)
 	return m->blobs;
 }
 
+bool merge_is_complete(const struct merge *m)
+{
+	return m->current >= m->n_layers;
+}
+
 uint64_t merge_bytes(const struct merge *m)
 {
 	return m->bytes;
+}
+
+/* What came of a layer whose turn never came. */
+static void release_queue(struct merge *m, struct queue *q)
+{
+	while (q->first) {
+		struct batch *b = q->first;
+
+		q->first = b->next;
+		batch_release(m->ops.pool, b);
+	}
 }
 
 void merge_free(struct merge *m)
@@ -253,6 +296,8 @@ void merge_free(struct merge *m)
 		return;
 	for (size_t i = 0; i < m->n_blobs; i++)
 		blob_writer_free(m->blobs[i].writer);
+	for (size_t i = 0; i < m->n_layers; i++)
+		release_queue(m, &m->queues[i]);
 	blob_flow_free(m->flow);
 	free(m->blobs);
 	placer_free(m->placer);

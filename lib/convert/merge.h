@@ -35,13 +35,17 @@ struct merge_ops {
 struct merge;
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
-	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules, unsigned max_frames);
+	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules,
+	unsigned max_frames);
 
 /* A scanned batch of any layer; each layer's in order. On any worker. */
 void merge_take(struct merge *m, struct batch *b);
 
 /* The blobs, in device order, after workers_wait(); their writers are still the merge's. */
 struct merge_blob *merge_blobs(struct merge *m, size_t *n);
+
+/* Has every layer been merged to its end? After workers_wait(). */
+bool merge_is_complete(const struct merge *m);
 
 /* Uncompressed bytes merged so far, for progress. On any thread. */
 uint64_t merge_bytes(const struct merge *m);

@@ -16,11 +16,14 @@ enum {
 };
 /* Bytes of index and padding for the sparse files of an image. */
 #define SPARSE_COST_MAX (UINT64_C(4) << 30)
+/* Chunks that hold data are padded: what one block brings with it stays small. */
+enum { PADDED_BITS_MAX = 20, MAX_BITS = EROFS_BLOCK_BITS + EROFS_CHUNK_BITS_MAX };
+_Static_assert(1 << PADDED_BITS_MAX >= PLACE_CHUNK_MAX, "any --chunk-size can be had");
 
 enum run_state {
 	RUN_STORED, /* blocks go to the blob; a new run may begin at the next chunk */
-	RUN_ZEROS,  /* n_held blocks of zeros, only counted */
-	RUN_MATCH,  /* the n_held blocks lie one after the other at each of starts[] */
+	RUN_ZEROS, /* n_held blocks of zeros, only counted */
+	RUN_MATCH, /* the n_held blocks lie one after the other at each of starts[] */
 };
 
 struct held_block {
@@ -41,7 +44,7 @@ struct placer {
 	uint64_t at; /* blocks taken so far, those held included */
 	struct tree_extent *extents;
 	size_t n_extents, cap;
-	uint32_t near;	  /* number of the first block of the file's last match, or 0 ... */
+	uint32_t near; /* number of the first block of the file's last match, or 0 ... */
 	uint64_t near_at; /* ... and where in the file that stands */
 	/* the run; it begins at a multiple of chunk */
 	enum run_state state;
@@ -156,7 +159,7 @@ static int choose_sparse_chunk(struct placer *p, const struct entry *e, struct e
 
 	for (size_t i = 0; i < e->n_regions; i++)
 		data += e->regions[i].length;
-	bits = cheapest_chunk(e, least, EROFS_BLOCK_BITS + EROFS_CHUNK_BITS_MAX, &cost);
+	bits = cheapest_chunk(e, least, e->n_regions ? PADDED_BITS_MAX : MAX_BITS, &cost);
 	if (cost == UINT64_MAX) /* finer than was asked for, if that helps */
 		bits = cheapest_chunk(e, EROFS_BLOCK_BITS, least, &cost);
 	cost = cost > data ? cost - data : 0;
@@ -219,8 +222,8 @@ static int store_held(struct placer *p, uint64_t first, struct error **err)
 	for (uint64_t i = first; i < p->n_held; i++) {
 		const struct held_block *b = zeros ? NULL : &p->held[i];
 
-		if (store_block(p, b ? b->data : NULL, b ? b->len : 0, b ? &b->key : &p->zero,
-			    err) < 0)
+		if (store_block(
+			    p, b ? b->data : NULL, b ? b->len : 0, b ? &b->key : &p->zero, err) < 0)
 			return -1;
 	}
 	p->n_held = 0;
@@ -356,8 +359,8 @@ static int end_run(struct placer *p, const struct block_key *key, struct error *
 }
 
 /* len 0: a block of zeros. */
-static int add_block(struct placer *p, const uint8_t *data, size_t len,
-	const struct block_key *key, struct error **err)
+static int add_block(struct placer *p, const uint8_t *data, size_t len, const struct block_key *key,
+	struct error **err)
 {
 	if ((p->state == RUN_MATCH && !filter_starts(p, p->n_held, key)) ||
 		(p->state == RUN_ZEROS && len))

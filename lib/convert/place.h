@@ -24,12 +24,15 @@ enum {
 /* All in bytes; chunk_size is a power of two, the others whole blocks. */
 struct place_rules {
 	size_t chunk_size; /* runs begin and end at multiples of it, so indexes are no finer */
-	size_t min_match;  /* the shortest run that is shared, unless it is the whole file */
-	size_t min_hole;   /* the shortest run of zeros that becomes a hole, likewise */
+	size_t min_match; /* the shortest run that is shared, unless it is the whole file */
+	size_t min_hole; /* the shortest run of zeros that becomes a hole, likewise */
 };
 
 /* What the measurements recommend. */
-#define PLACE_DEFAULTS { .chunk_size = 4096, .min_match = 16384, .min_hole = 16384 }
+#define PLACE_DEFAULTS                                                    \
+	{                                                                 \
+		.chunk_size = 4096, .min_match = 16384, .min_hole = 16384 \
+	}
 
 struct placer;
 

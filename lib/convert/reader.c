@@ -32,9 +32,9 @@ struct reader {
 	struct strand scan_strand;
 	struct layer_parser *parser;
 	struct block_hasher *blocks;
-	struct batch *batch;		/* being scanned */
-	uint64_t left;			/* bytes of the file that are still to come */
-	size_t fill;			/* bytes of the file's open block, in partial */
+	struct batch *batch; /* being scanned */
+	uint64_t left; /* bytes of the file that are still to come */
+	size_t fill; /* bytes of the file's open block, in partial */
 	uint8_t partial[DEDUPE_BLOCK];
 };
 
@@ -76,11 +76,15 @@ static int fill_batch(struct reader *r, struct batch *b)
 static void read_batch(struct job *job)
 {
 	struct reader *r = (struct reader *)((char *)job - offsetof(struct reader, read_job));
-	struct batch *b = batch_take(r->ops.pool, r->ops.urgent(r->ops.arg, r), &r->read_strand,
-		&r->read_job);
+	bool urgent = r->ops.urgent(r->ops.arg, r);
+	struct batch *b = batch_take(r->ops.pool, urgent, &r->read_strand, &r->read_job);
 
-	if (!b)
+	if (!b) {
+		/* its turn may have come before it stood among those who wait: nobody saw it */
+		if (!urgent && r->ops.urgent(r->ops.arg, r))
+			batch_pool_nudge(r->ops.pool);
 		return;
+	}
 	b->reader = r;
 	if (fill_batch(r, b) < 0)
 		b->last = true;
@@ -159,8 +163,8 @@ static int add_partial(struct reader *r, struct error **err)
 	uint8_t *page;
 
 	if (r->batch->n_pages == PAGES_MAX)
-		return error_set(err, 0,
-			"sparse file whose data comes in pieces of less than 512 bytes");
+		return error_set(
+			err, 0, "sparse file whose data comes in pieces of less than 512 bytes");
 	page = batch_add_page(r->batch);
 	memcpy(page, r->partial, r->fill);
 	add_block(r, page, r->fill);

@@ -14,7 +14,7 @@
 #include "lib/base/segarray.h"
 
 struct block_hasher {
-	EVP_MAC_CTX *keyed; /* initialised with the key; each block starts from a copy's state */
+	EVP_MAC_CTX *mac; /* keyed anew for each block */
 	uint8_t key[32];
 	uint64_t seed;
 };
@@ -31,9 +31,9 @@ struct block_hasher *block_hasher_new(const struct dedupe_secret *secret)
 	struct block_hasher *h = xzalloc(sizeof(*h));
 	EVP_MAC *mac = EVP_MAC_fetch(NULL, "POLY1305", NULL);
 
-	h->keyed = mac ? EVP_MAC_CTX_new(mac) : NULL;
+	h->mac = mac ? EVP_MAC_CTX_new(mac) : NULL;
 	EVP_MAC_free(mac);
-	if (!h->keyed)
+	if (!h->mac)
 		abort(); /* libcrypto's default provider always has it; only memory can lack */
 	memcpy(h->key, secret->poly1305, sizeof(h->key));
 	h->seed = secret->seed;
@@ -44,20 +44,20 @@ void block_hasher_free(struct block_hasher *h)
 {
 	if (!h)
 		return;
-	EVP_MAC_CTX_free(h->keyed);
+	EVP_MAC_CTX_free(h->mac);
 	OPENSSL_cleanse(h->key, sizeof(h->key));
 	free(h);
 }
 
-void block_hasher_key(struct block_hasher *h, const uint8_t block[static DEDUPE_BLOCK],
-	struct block_key *key)
+void block_hasher_key(
+	struct block_hasher *h, const uint8_t block[static DEDUPE_BLOCK], struct block_key *key)
 {
 	size_t len;
 
 	key->hash = XXH3_64bits_withSeed(block, DEDUPE_BLOCK, h->seed);
-	if (!EVP_MAC_init(h->keyed, h->key, sizeof(h->key), NULL) ||
-		!EVP_MAC_update(h->keyed, block, DEDUPE_BLOCK) ||
-		!EVP_MAC_final(h->keyed, key->tag, &len, sizeof(key->tag)))
+	if (!EVP_MAC_init(h->mac, h->key, sizeof(h->key), NULL) ||
+		!EVP_MAC_update(h->mac, block, DEDUPE_BLOCK) ||
+		!EVP_MAC_final(h->mac, key->tag, &len, sizeof(key->tag)))
 		abort(); /* no input makes these fail */
 }
 
@@ -115,8 +115,8 @@ void dedupe_index_free(struct dedupe_index *index)
 
 void dedupe_begin_device(struct dedupe_index *index, uint16_t device, uint32_t first_blk)
 {
-	index->devices = xgrow(index->devices, index->n_devices, &index->cap,
-		sizeof(*index->devices));
+	index->devices =
+		xgrow(index->devices, index->n_devices, &index->cap, sizeof(*index->devices));
 	index->devices[index->n_devices++] = (struct device_start){
 		.number = index->records.count + 1,
 		.device = device,

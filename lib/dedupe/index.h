@@ -30,8 +30,8 @@ struct dedupe_secret {
 int dedupe_secret_new(struct dedupe_secret *secret, struct error **err);
 struct block_hasher *block_hasher_new(const struct dedupe_secret *secret);
 void block_hasher_free(struct block_hasher *h);
-void block_hasher_key(struct block_hasher *h, const uint8_t block[static DEDUPE_BLOCK],
-	struct block_key *key);
+void block_hasher_key(
+	struct block_hasher *h, const uint8_t block[static DEDUPE_BLOCK], struct block_key *key);
 
 /* Where a stored block lies. */
 struct block_addr {

@@ -39,18 +39,13 @@ void layer_parser_free(struct layer_parser *p)
 	free(p);
 }
 
-char *layer_shown(const char *text)
-{
-	return text_printable(text, strnlen(text, LAYER_SHOWN_MAX));
-}
-
 static void wrap_path(struct error **err, const char *path)
 {
 	CLEANUP_FREE char *shown = NULL;
 
 	if (!path || !*path)
 		return;
-	shown = layer_shown(path);
+	shown = text_shown(path);
 	error_wrap(err, "%s", shown);
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/text.h"
 #include "lib/layer/parser.h"
 
 void layer_meta_reset(struct layer_parser *p)
@@ -120,7 +121,7 @@ static void settle_xattrs(struct xattr_list *l)
 static int bad_value(struct layer_parser *p, enum pax_key key, const char *what, const char *not_a,
 	struct error **err)
 {
-	CLEANUP_FREE char *shown = layer_shown(p->values[key].p);
+	CLEANUP_FREE char *shown = text_shown(p->values[key].p);
 
 	return layer_header_error(
 		p, p->entry.path, err, "PAX %s \"%s\" is not a %s", what, shown, not_a);

@@ -85,10 +85,6 @@ struct layer_parser {
 int layer_header_error(const struct layer_parser *p, const char *path, struct error **err,
 	const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-/* Text from a tar as it can be printed, cut if it is longer than any path. */
-#define LAYER_SHOWN_MAX 4096
-char *layer_shown(const char *text) __attribute__((malloc, returns_nonnull));
-
 /* meta.c: forget the meta entries; take the body of one that is complete. */
 void layer_meta_reset(struct layer_parser *p);
 int layer_meta_complete(struct layer_parser *p, struct error **err);

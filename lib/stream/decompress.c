@@ -8,6 +8,7 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 
 enum { INPUT_SIZE = 128 * 1024 };
@@ -33,6 +34,9 @@ static int refill(struct decompressor *d, struct error **err)
 {
 	ssize_t n;
 
+	/* much may be read before anything comes out */
+	if (interrupt_pending())
+		return error_set(err, 0, "interrupted");
 	if (d->at) {
 		memmove(d->input, d->input + d->at, d->fill - d->at);
 		d->fill -= d->at;
@@ -146,8 +150,8 @@ static ssize_t produce_gzip(struct decompressor *d, uint8_t *out, size_t len, st
 		code = inflate_step(d);
 		d->at += before - s->avail_in;
 		if (code < 0)
-			return error_set(err, 0, "the gzip data is damaged: %s",
-				inflate_fault(code));
+			return error_set(
+				err, 0, "the gzip data is damaged: %s", inflate_fault(code));
 		d->in_frame = s->block_state != ISAL_BLOCK_FINISH;
 		if (s->avail_out < len)
 			return (ssize_t)(len - s->avail_out);
@@ -170,8 +174,8 @@ static ssize_t produce_zstd(struct decompressor *d, uint8_t *out, size_t len, st
 			return 0;
 		left = ZSTD_decompressStream(d->zstd, &o, &in);
 		if (ZSTD_isError(left))
-			return error_set(err, 0, "the zstd data is damaged: %s",
-				ZSTD_getErrorName(left));
+			return error_set(
+				err, 0, "the zstd data is damaged: %s", ZSTD_getErrorName(left));
 		d->at += in.pos;
 		d->in_frame = left != 0;
 		if (o.pos)
@@ -195,12 +199,16 @@ static bool is_gzip(const uint8_t *p)
 
 static bool is_xz(const uint8_t *p)
 {
-	return !memcmp(p, "\xfd" "7zXZ", 6);
+	return !memcmp(p,
+		"\xfd"
+		"7zXZ",
+		6);
 }
 
 static bool is_bzip2(const uint8_t *p)
 {
-	return !memcmp(p, "BZh", 3);
+	return !memcmp(p, "BZh", 3) && p[3] >= '1' && p[3] <= '9' &&
+	       (!memcmp(p + 4, "1A", 2) || !memcmp(p + 4, "\x17r", 2));
 }
 
 bool stream_is_compressed(const uint8_t magic[static STREAM_MAGIC_SIZE])

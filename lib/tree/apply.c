@@ -12,12 +12,13 @@
 #include "fmt/erofs.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/text.h"
 #include "lib/tree/resolve.h"
 
 /* A hard link whose target had not come yet: an inode of mode 0 holds its place. */
 struct pending {
 	uint32_t inode; /* the place holder; its target path is inode->target */
-	uint32_t name;	/* which names it, unless a later entry took that away */
+	uint32_t name; /* which names it, unless a later entry took that away */
 	bool visiting;
 };
 
@@ -68,6 +69,7 @@ int apply_begin_layer(struct apply *a, struct error **err)
 	if (a->layer == UINT16_MAX)
 		return error_set(err, 0, "the image has more than %d layers", UINT16_MAX);
 	a->layer++;
+	a->at.steps = 0;
 	return 0;
 }
 
@@ -112,13 +114,13 @@ static void hide_below(struct apply *a, struct tree_inode *dir)
 }
 
 /* Remove what lower layers left in a directory: a second time in one layer finds nothing. */
-static int purge_once(struct apply *a, uint32_t dir)
+static void purge_once(struct apply *a, uint32_t dir)
 {
 	struct tree *t = a->tree;
 	uint32_t name, next;
 
 	if (tree_inode(t, dir)->mark == a->layer)
-		return 0;
+		return;
 	tree_inode(t, dir)->mark = a->layer;
 	for (name = tree_walk(t, dir, 0, false); name; name = next) {
 		const struct tree_name *n = tree_name(t, name);
@@ -132,7 +134,6 @@ static int purge_once(struct apply *a, uint32_t dir)
 		if (gone)
 			remove_name(a, name);
 	}
-	return 0;
 }
 
 static bool begins_with(struct path_part part, const char *prefix)
@@ -168,8 +169,10 @@ static int apply_whiteout(struct apply *a, struct error **err)
 		return -1;
 	if (a->at.missing.n)
 		return 0;
-	if (opaque)
-		return purge_once(a, a->at.dir);
+	if (opaque) {
+		purge_once(a, a->at.dir);
+		return 0;
+	}
 	name = tree_find(t, a->at.dir, base.name, base.len);
 	if (!name)
 		return 0;
@@ -182,15 +185,16 @@ static int apply_whiteout(struct apply *a, struct error **err)
 	dir = tree_name(t, name)->inode;
 	if (tree_inode(t, dir)->layer != a->layer)
 		forget_metadata(tree_inode(t, dir));
-	return purge_once(a, dir);
+	purge_once(a, dir);
+	return 0;
 }
 
 static int check_name(struct path_part part, struct error **err)
 {
 	if (part.len <= EROFS_NAME_MAX)
 		return 0;
-	return error_set(err, 0, "a name of %zu bytes; Linux takes %u at most", part.len,
-		EROFS_NAME_MAX);
+	return error_set(
+		err, 0, "a name of %zu bytes; Linux takes %u at most", part.len, EROFS_NAME_MAX);
 }
 
 /* What is in the way of a directory: a file of some kind, which gives way. */
@@ -240,13 +244,16 @@ static uint32_t parent_dir(struct apply *a, const struct entry *e, struct error 
 
 static void warn_xattr(struct apply *a, const struct entry *e, const char *name, const char *why)
 {
+	CLEANUP_FREE char *path = NULL;
+
 	for (size_t i = 0; i < a->n_warned; i++)
 		if (!strcmp(a->warned[i], name))
 			return;
 	if (a->n_warned == WARNED_MAX)
 		return;
 	a->warned[a->n_warned++] = xstrdup(name);
-	log_warn("%s: xattr %s is left out: %s (said once for each name)", e->path, name, why);
+	path = text_shown(e->path);
+	log_warn("%s: xattr %s is left out: %s (said once for each name)", path, name, why);
 	if (a->n_warned == WARNED_MAX)
 		log_warn("more xattrs are left out; their names are not shown");
 }
@@ -275,8 +282,8 @@ static const char *take_acl(struct tree_inode *inode, const struct entry_xattr *
 }
 
 /* Why EROFS cannot hold it, or NULL; *keep says whether to store it. */
-static const char *check_xattr(struct tree_inode *inode, const struct entry_xattr *x,
-	uint32_t *total, bool *keep)
+static const char *check_xattr(
+	struct tree_inode *inode, const struct entry_xattr *x, uint32_t *total, bool *keep)
 {
 	struct erofs_xattr_name name;
 	uint32_t size;
@@ -319,8 +326,8 @@ static uint32_t take_xattrs(struct apply *a, struct tree_inode *inode, const str
 		if (why || !keep)
 			continue;
 		a->pairs = xgrow(a->pairs, n, &a->pairs_cap, sizeof(*a->pairs));
-		a->pairs[n++] = xattr_intern_pair(&a->tree->xattrs, x->name, x->value,
-			(uint32_t)x->value_len);
+		a->pairs[n++] = xattr_intern_pair(
+			&a->tree->xattrs, x->name, x->value, (uint32_t)x->value_len);
 	}
 	return xattr_intern_set(&a->tree->xattrs, a->pairs, (uint32_t)n);
 }
@@ -394,13 +401,31 @@ static uint32_t enter(struct apply *a, uint32_t dir, uint32_t inode, struct erro
 	return name;
 }
 
-static int add_inode(struct apply *a, uint32_t dir, const struct entry *e, uint32_t *file,
-	struct error **err)
+/* A file that takes a file's place takes its name over; else the name is new, or made anew. */
+static bool put_in_place(
+	struct apply *a, uint32_t dir, uint32_t old, uint32_t inode, struct error **err)
+{
+	struct tree *t = a->tree;
+
+	if (!old || tree_is_dir(t, inode) || tree_is_dir(t, tree_name(t, old)->inode)) {
+		if (old)
+			remove_name(a, old);
+		return enter(a, dir, inode, err) != 0;
+	}
+	a->last_dir = 0; /* it may have been a symlink */
+	tree_relink(t, old, inode);
+	mark(a, old);
+	return true;
+}
+
+/* The entry's own inode, under its name in `dir`, in place of `old` if that is not 0. */
+static int add_inode(struct apply *a, uint32_t dir, uint32_t old, const struct entry *e,
+	uint32_t *file, struct error **err)
 {
 	uint32_t id = tree_new_inode(a->tree, type_mode(e->type), err);
 	struct tree_inode *inode;
 
-	if (!id || !enter(a, dir, id, err))
+	if (!id || !put_in_place(a, dir, old, id, err))
 		return -1;
 	inode = tree_inode(a->tree, id);
 	set_metadata(a, id, e);
@@ -435,8 +460,11 @@ static int find_target(struct apply *a, const char *target, uint32_t *name, stru
 		return 0;
 	base = a->link_parts.of[a->link_parts.n - 1];
 	*name = tree_find(a->tree, a->at.dir, base.name, base.len);
-	if (*name && tree_is_dir(a->tree, tree_name(a->tree, *name)->inode))
-		return error_set(err, 0, "hard link to the directory %s", target);
+	if (*name && tree_is_dir(a->tree, tree_name(a->tree, *name)->inode)) {
+		CLEANUP_FREE char *shown = text_shown(target);
+
+		return error_set(err, 0, "hard link to the directory %s", shown);
+	}
 	return 0;
 }
 
@@ -496,19 +524,22 @@ static int apply_parts(struct apply *a, const struct entry *e, uint32_t *file, s
 		mark(a, old);
 		return 0;
 	}
+	if (e->type != ENTRY_HARDLINK)
+		return add_inode(a, dir, old, e, file, err);
 	if (old)
 		remove_name(a, old);
-	if (e->type == ENTRY_HARDLINK)
-		return add_hardlink(a, dir, e, err);
-	return add_inode(a, dir, e, file, err);
+	return add_hardlink(a, dir, e, err);
 }
 
 int apply_entry(struct apply *a, const struct entry *e, uint32_t *file, struct error **err)
 {
 	*file = 0;
 	path_split(&a->parts, e->path);
-	if (apply_parts(a, e, file, err) < 0)
-		return error_wrap(err, "%s", e->path);
+	if (apply_parts(a, e, file, err) < 0) {
+		CLEANUP_FREE char *path = text_shown(e->path);
+
+		return error_wrap(err, "%s", path);
+	}
 	return 0;
 }
 
@@ -536,9 +567,10 @@ static int settle(struct apply *a, const struct pending *p, uint32_t target, str
 static int no_target(struct apply *a, const struct pending *p, const char *why, struct error **err)
 {
 	CLEANUP_FREE char *path = tree_path(a->tree, p->name);
+	CLEANUP_FREE char *shown = text_shown(path);
+	CLEANUP_FREE char *target = text_shown(tree_inode(a->tree, p->inode)->target);
 
-	return error_set(err, 0, "%s: hard link to %s, %s", path,
-		tree_inode(a->tree, p->inode)->target, why);
+	return error_set(err, 0, "%s: hard link to %s, %s", shown, target, why);
 }
 
 /*

@@ -9,7 +9,8 @@
 
 #include "lib/base/mem.h"
 
-enum { SYMLINKS_MAX = 255 };
+/* 255 targets of 2,000 parts each may stand in the way of every entry of a layer. */
+enum { SYMLINKS_MAX = 255, STEPS_MAX = 1 << 26 };
 
 void path_parts_free(struct path_parts *p)
 {
@@ -89,7 +90,9 @@ static void step(const struct tree *t, struct resolved *at, struct path_parts *t
 		++*symlinks;
 		if (target[0] == '/')
 			at->dir = t->root;
+		at->steps -= todo->n;
 		push_target(todo, target);
+		at->steps += todo->n;
 	} else {
 		push(&at->missing, part);
 	}
@@ -117,8 +120,10 @@ int resolve_dir(const struct tree *t, const struct path_parts *parts, size_t n,
 		else
 			out->dir = tree_parent(t, out->dir);
 	}
+	if (out->steps > STEPS_MAX)
+		return error_set(err, 0, "the layer's paths lead through too many symlinks");
 	if (symlinks > SYMLINKS_MAX)
-		return error_set(err, 0, "more than %d symlinks on the way to its directory",
-			SYMLINKS_MAX);
+		return error_set(
+			err, 0, "more than %d symlinks on the way to its directory", SYMLINKS_MAX);
 	return 0;
 }

@@ -30,13 +30,14 @@ void path_split(struct path_parts *out, const char *path);
 struct resolved {
 	uint32_t dir;
 	struct path_parts missing;
+	uint64_t steps; /* through symlinks' targets, by all walks with this struct */
 };
 
 /*
  * Walk the first n parts from the root. Symlinks on the way are followed inside the root, as
  * filepath-securejoin does for umoci and containerd's RootPath: absolute targets start at the
  * root again, ".." stops there, what is not there (or is no directory) goes on by name.
- * An error after 255 symlinks.
+ * An error after 255 symlinks, and once out->steps, which the caller sets back, has become absurd.
  */
 int resolve_dir(const struct tree *t, const struct path_parts *parts, size_t n,
 	struct resolved *out, struct error **err);

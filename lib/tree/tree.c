@@ -38,10 +38,10 @@ void tree_init(struct tree *t)
 	segarray_init(&t->inodes, sizeof(struct tree_inode));
 	segarray_init(&t->names, sizeof(struct tree_name));
 	lhash_init(&t->index, (struct lhash_owner){ index_link, index_hash, t });
-	xattr_table_init(&t->xattrs);
 	/* A seed that nobody can know keeps crafted names from meeting in one chain. */
 	if (getrandom(&t->index_seed, sizeof(t->index_seed), GRND_NONBLOCK) < 0)
 		t->index_seed = (uintptr_t)t;
+	xattr_table_init(&t->xattrs, t->index_seed);
 	t->root = tree_new_inode(t, S_IFDIR | 0755, &none);
 	tree_inode(t, t->root)->nlink = 2;
 }
@@ -185,6 +185,21 @@ uint32_t tree_link(struct tree *t, uint32_t dir, const char *name, size_t len, u
 	return id;
 }
 
+static void unlink_file(struct tree *t, uint32_t inode)
+{
+	if (--tree_inode(t, inode)->nlink == 0)
+		drop_inode(t, inode);
+}
+
+void tree_relink(struct tree *t, uint32_t name, uint32_t inode)
+{
+	uint32_t old = tree_name(t, name)->inode;
+
+	tree_inode(t, inode)->nlink++;
+	tree_name(t, name)->inode = inode;
+	unlink_file(t, old);
+}
+
 /* Take one name out; of a directory only when it is empty. */
 static void unlink_name(struct tree *t, uint32_t id)
 {
@@ -201,8 +216,8 @@ static void unlink_name(struct tree *t, uint32_t id)
 	if (S_ISDIR(child->mode)) {
 		parent->nlink--;
 		drop_inode(t, n->inode);
-	} else if (--child->nlink == 0) {
-		drop_inode(t, n->inode);
+	} else {
+		unlink_file(t, n->inode);
 	}
 	*n = (struct tree_name){ .next = t->free_name };
 	t->free_name = id;

@@ -33,10 +33,10 @@ struct tree_inode {
 	int64_t mtime;
 	union {
 		struct tree_extents *extents; /* regular file; NULL: empty, or one hole */
-		char *target;		      /* symlink; owned. pending link: its target's path */
+		char *target; /* symlink; owned. pending link: its target's path */
 		struct {
 			uint32_t first; /* directory: a name in it, or 0 */
-			uint32_t self;	/* directory: its own name; 0 for the root */
+			uint32_t self; /* directory: its own name; 0 for the root */
 		} dir;
 		struct {
 			uint32_t major, minor;
@@ -44,21 +44,21 @@ struct tree_inode {
 	};
 	uint32_t mtime_nsec;
 	uint32_t uid, gid;
-	uint32_t nlink;	 /* names; of a directory: 2 and its subdirectories */
+	uint32_t nlink; /* names; of a directory: 2 and its subdirectories */
 	uint32_t xattrs; /* a set of tree->xattrs, 0: none */
-	uint32_t mark;	 /* apply.c: the layer that it was purged in; lib/bootstrap: its place */
-	uint16_t mode;	 /* with S_IFMT; 0: a hard link whose target is still to come */
-	uint16_t layer;	 /* whose entry said all this; 0: a directory that none has named */
+	uint32_t mark; /* apply.c: the layer that it was purged in; lib/bootstrap: its place */
+	uint16_t mode; /* with S_IFMT; 0: a hard link whose target is still to come */
+	uint16_t layer; /* whose entry said all this; 0: a directory that none has named */
 };
 
 struct tree_name {
 	const char *name; /* NUL-terminated, in the tree's arena */
-	uint32_t dir;	  /* the inode of the directory that holds it */
+	uint32_t dir; /* the inode of the directory that holds it */
 	uint32_t inode;
 	uint32_t next, prev; /* in the directory, unordered */
-	uint32_t chain;	     /* of the hash table */
-	uint16_t layer;	     /* the last layer that named it, or something below it; see apply.c */
-	uint8_t len;	     /* strlen(name), 1 to 255 */
+	uint32_t chain; /* of the hash table */
+	uint16_t layer; /* the last layer that named it, or something below it; see apply.c */
+	uint8_t len; /* strlen(name), 1 to 255 */
 };
 
 struct tree {
@@ -66,10 +66,11 @@ struct tree {
 	struct lhash index;
 	uint64_t index_seed;
 	uint32_t free_inode, free_name; /* lists of numbers to use again */
-	uint32_t n_inodes;		/* in use */
-	uint32_t root;			/* inode */
+	uint32_t n_inodes; /* in use */
+	uint32_t root; /* inode */
 	struct xattr_table xattrs;
-	char *arena; /* for names: the chunk being filled; chunks are chained by their first bytes */
+	char *arena; /* for names: the chunk being filled; chunks are chained by their first bytes
+		      */
 	size_t arena_used;
 };
 
@@ -101,6 +102,9 @@ uint32_t tree_find(const struct tree *t, uint32_t dir, const char *name, size_t 
  */
 uint32_t tree_link(struct tree *t, uint32_t dir, const char *name, size_t len, uint32_t inode,
 	struct error **err);
+
+/* Give a name another inode; neither the old one nor the new is a directory. */
+void tree_relink(struct tree *t, uint32_t name, uint32_t inode);
 
 /* Remove a name with all that is below it; inodes without a name are gone. */
 void tree_remove(struct tree *t, uint32_t name);

@@ -28,8 +28,9 @@ static uint64_t set_hash(void *arg, uint32_t id)
 	return xattr_set(arg, id)->hash;
 }
 
-void xattr_table_init(struct xattr_table *t)
+void xattr_table_init(struct xattr_table *t, uint64_t seed)
 {
+	t->seed = seed;
 	segarray_init(&t->pairs, sizeof(struct xattr_pair));
 	segarray_init(&t->sets, sizeof(struct xattr_set));
 	lhash_init(&t->pair_index, (struct lhash_owner){ pair_link, pair_hash, t });
@@ -50,10 +51,18 @@ void xattr_table_free(struct xattr_table *t)
 	lhash_free(&t->set_index);
 }
 
-uint32_t xattr_intern_pair(struct xattr_table *t, const char *name, const void *value,
-	uint32_t value_len)
+static uint64_t hash_pair(
+	const struct xattr_table *t, const char *name, const void *value, uint32_t value_len)
 {
-	uint64_t hash = XXH3_64bits_withSeed(value, value_len, XXH3_64bits(name, strlen(name)));
+	uint64_t seed = XXH3_64bits_withSeed(name, strlen(name), t->seed);
+
+	return XXH3_64bits_withSeed(value, value_len, seed);
+}
+
+uint32_t xattr_intern_pair(
+	struct xattr_table *t, const char *name, const void *value, uint32_t value_len)
+{
+	uint64_t hash = hash_pair(t, name, value, value_len);
 	struct xattr_pair *pair;
 	uint32_t id;
 
@@ -75,7 +84,7 @@ uint32_t xattr_intern_pair(struct xattr_table *t, const char *name, const void *
 
 uint32_t xattr_intern_set(struct xattr_table *t, const uint32_t *pairs, uint32_t n)
 {
-	uint64_t hash = XXH3_64bits(pairs, n * sizeof(*pairs));
+	uint64_t hash = XXH3_64bits_withSeed(pairs, n * sizeof(*pairs), t->seed);
 	struct xattr_set *set;
 	uint32_t id;
 

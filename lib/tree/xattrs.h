@@ -18,7 +18,7 @@ struct xattr_pair {
 	uint32_t value_len;
 	uint32_t chain;
 	uint64_t hash;
-	uint32_t uses;	 /* lib/bootstrap's own: inodes that have it */
+	uint32_t uses; /* lib/bootstrap's own: inodes that have it */
 	uint32_t shared; /* lib/bootstrap's own: its place in the shared area, or 0 */
 };
 
@@ -33,14 +33,15 @@ struct xattr_set {
 struct xattr_table {
 	struct segarray pairs, sets;
 	struct lhash pair_index, set_index;
+	uint64_t seed; /* keeps crafted names and values apart */
 };
 
-void xattr_table_init(struct xattr_table *t);
+void xattr_table_init(struct xattr_table *t, uint64_t seed);
 void xattr_table_free(struct xattr_table *t);
 
 /* The number of the pair; never 0. */
-uint32_t xattr_intern_pair(struct xattr_table *t, const char *name, const void *value,
-	uint32_t value_len);
+uint32_t xattr_intern_pair(
+	struct xattr_table *t, const char *name, const void *value, uint32_t value_len);
 
 /* The number of the set; 0 for n = 0. */
 uint32_t xattr_intern_set(struct xattr_table *t, const uint32_t *pairs, uint32_t n);

@@ -300,6 +300,17 @@ static void open_devices(struct run *r, const struct bootstrap *b)
 	}
 }
 
+static void run_free(struct run *r)
+{
+	view_free(&r->base_reader);
+	view_free(&r->base_kernel);
+	free(r->maps);
+	free(r->slots);
+	if (r->kmsg >= 0)
+		close(r->kmsg);
+	close(r->fd);
+}
+
 static void run(struct run *r, const struct mutator *mutator)
 {
 	CLEANUP_FREE uint8_t *image = xmalloc(r->size);
@@ -348,5 +359,6 @@ int main(int argc, char **argv)
 	run(&r, mutator);
 	mutator_free(mutator);
 	bootstrap_close(b);
+	run_free(&r);
 	return r.failed || !r.accepted;
 }

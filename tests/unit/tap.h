@@ -28,8 +28,8 @@ static inline bool tap_check(bool ok, const char *file, int line, const char *wh
 	return ok;
 }
 
-static inline bool tap_check_u64(uint64_t got, uint64_t want, const char *file, int line,
-	const char *what)
+static inline bool tap_check_u64(
+	uint64_t got, uint64_t want, const char *file, int line, const char *what)
 {
 	if (got != want) {
 		tap_failed_checks++;
@@ -40,8 +40,8 @@ static inline bool tap_check_u64(uint64_t got, uint64_t want, const char *file, 
 	return got == want;
 }
 
-static inline bool tap_check_str(const char *got, const char *want, const char *file, int line,
-	const char *what)
+static inline bool tap_check_str(
+	const char *got, const char *want, const char *file, int line, const char *what)
 {
 	bool ok = got && want && strcmp(got, want) == 0;
 

@@ -301,7 +301,7 @@ static void equal_pairs_and_sets_are_kept_once(void)
 	struct xattr_table t;
 	uint32_t a, b, c;
 
-	xattr_table_init(&t);
+	xattr_table_init(&t, 1);
 	a = xattr_intern_pair(&t, "user.a", "xy", 2);
 	b = xattr_intern_pair(&t, "user.a", "xyz", 3);
 	c = xattr_intern_pair(&t, "user.b", "xy", 2);
@@ -325,7 +325,7 @@ static void values_may_be_empty_and_hold_any_bytes(void)
 	struct xattr_table t;
 	uint32_t empty, zero;
 
-	xattr_table_init(&t);
+	xattr_table_init(&t, 1);
 	empty = xattr_intern_pair(&t, "user.a", "", 0);
 	zero = xattr_intern_pair(&t, "user.a", "\0", 1);
 	CHECK(empty != zero);
@@ -340,7 +340,7 @@ static void many_pairs_stay_apart(void)
 	unsigned wrong = 0;
 	char name[32];
 
-	xattr_table_init(&t);
+	xattr_table_init(&t, 1);
 	for (unsigned round = 0; round < 2; round++)
 		for (unsigned i = 0; i < 20000; i++) {
 			uint32_t id;
