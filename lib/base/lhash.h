@@ -2,7 +2,7 @@
 /*
  * Linear hashing (Litwin, 1980): a hash table of element numbers that grows by one bucket at a
  * time, never by doubling, so that neither memory nor time has a step. The elements live with
- * the owner, who lends a u32 link in each for the chains.
+ * the owner, who lends a u32 link in each for the chains. Of a hash the low 32 bits count.
  */
 #ifndef BASE_LHASH_H
 #define BASE_LHASH_H

@@ -61,8 +61,10 @@ void block_hasher_key(
 		abort(); /* no input makes these fail */
 }
 
+/* There is one for each block of the image: halves keep it at 28 bytes, without padding. */
 struct record {
-	struct block_key key;
+	uint8_t tag[DEDUPE_TAG];
+	uint32_t hash_low, hash_high;
 	uint32_t chain;
 };
 
@@ -91,7 +93,7 @@ static uint32_t *record_link(void *arg, uint32_t id)
 
 static uint64_t record_hash(void *arg, uint32_t id)
 {
-	return record_at(arg, id)->key.hash;
+	return record_at(arg, id)->hash_low; /* lhash looks at no more */
 }
 
 struct dedupe_index *dedupe_index_new(void)
@@ -124,9 +126,10 @@ void dedupe_begin_device(struct dedupe_index *index, uint16_t device, uint32_t f
 	};
 }
 
-static bool same_key(const struct block_key *a, const struct block_key *b)
+static bool has_key(const struct record *r, const struct block_key *key)
 {
-	return a->hash == b->hash && !memcmp(a->tag, b->tag, DEDUPE_TAG);
+	return r->hash_low == (uint32_t)key->hash && r->hash_high == key->hash >> 32 &&
+	       !memcmp(r->tag, key->tag, DEDUPE_TAG);
 }
 
 unsigned dedupe_find(const struct dedupe_index *index, const struct block_key *key,
@@ -137,7 +140,7 @@ unsigned dedupe_find(const struct dedupe_index *index, const struct block_key *k
 
 	for (uint32_t id = lhash_first(&index->table, key->hash); id; id = r->chain) {
 		r = record_at(index, id);
-		if (!same_key(&r->key, key))
+		if (!has_key(r, key))
 			continue;
 		numbers[n++] = id;
 		if (n == DEDUPE_CANDIDATES)
@@ -155,12 +158,16 @@ uint32_t dedupe_add(struct dedupe_index *index, const struct block_key *key, str
 	uint32_t same[DEDUPE_CANDIDATES];
 	bool enter = dedupe_find(index, key, same) < DEDUPE_CANDIDATES;
 	uint32_t number = segarray_add(&index->records);
+	struct record *r;
 
 	if (!number) {
 		error_set(err, 0, "the image has more than 16 TiB of distinct data");
 		return 0;
 	}
-	record_at(index, number)->key = *key;
+	r = record_at(index, number);
+	memcpy(r->tag, key->tag, sizeof(r->tag));
+	r->hash_low = (uint32_t)key->hash;
+	r->hash_high = (uint32_t)(key->hash >> 32);
 	if (enter)
 		lhash_insert(&index->table, key->hash, number);
 	return number;
@@ -184,7 +191,7 @@ static const struct device_start *device_of(const struct dedupe_index *index, ui
 bool dedupe_matches(const struct dedupe_index *index, uint32_t number, uint32_t same_device_as,
 	const struct block_key *key)
 {
-	return number <= index->records.count && same_key(&record_at(index, number)->key, key) &&
+	return number <= index->records.count && has_key(record_at(index, number), key) &&
 	       device_of(index, number) == device_of(index, same_device_as);
 }
 
