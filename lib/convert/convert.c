@@ -19,6 +19,7 @@
 #include "lib/convert/reader.h"
 #include "lib/image/erofs.h"
 #include "lib/stream/decompress.h"
+#include "lib/stream/meter.h"
 #include "lib/stream/verify.h"
 
 enum {
@@ -73,39 +74,6 @@ static bool stopped(void *arg)
 
 /* ---- readers ---- */
 
-/* Counts the bytes that pass, for the progress bar. */
-struct meter {
-	struct stream stream;
-	struct stream *in;
-	_Atomic uint64_t *count;
-};
-
-static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error **err)
-{
-	struct meter *m = (struct meter *)s;
-	ssize_t n = m->in->read(m->in, buf, len, err);
-
-	if (n > 0)
-		*m->count += (uint64_t)n;
-	return n;
-}
-
-static void meter_close(struct stream *s)
-{
-	struct meter *m = (struct meter *)s;
-
-	m->in->close(m->in);
-	free(m);
-}
-
-static struct stream *metered(struct stream *in, _Atomic uint64_t *count)
-{
-	struct meter *m = xzalloc(sizeof(*m));
-
-	*m = (struct meter){ { meter_read, meter_close }, in, count };
-	return &m->stream;
-}
-
 /* The layer's bytes as stored, verified when they end. */
 static struct stream *open_layer(struct conversion *c, size_t i, struct error **err)
 {
@@ -154,7 +122,7 @@ static struct reader *new_reader(struct conversion *c, size_t i, struct error **
 		error_wrap(err, "%s", layer->name);
 		return NULL;
 	}
-	s = stream_decompress(metered(s, &c->compressed));
+	s = stream_decompress(stream_meter(s, &c->compressed));
 	return reader_new(&ops, i, layer->name, s, layer->has_diff_id ? &layer->diff_id : NULL);
 }
 

@@ -7,6 +7,7 @@
 #include "lib/image/layer_type.h"
 #include "lib/layer/layer.h"
 #include "lib/stream/decompress.h"
+#include "lib/stream/meter.h"
 #include "lib/stream/verify.h"
 #include "lib/tree/apply.h"
 
@@ -73,39 +74,6 @@ static int on_file_end(void *arg, struct error **err)
 
 /* ---- their bytes ---- */
 
-/* Counts the bytes that pass, for the progress. */
-struct meter {
-	struct stream stream;
-	struct stream *in;
-	_Atomic uint64_t *count;
-};
-
-static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error **err)
-{
-	struct meter *m = (struct meter *)s;
-	ssize_t n = m->in->read(m->in, buf, len, err);
-
-	if (n > 0)
-		*m->count += (uint64_t)n;
-	return n;
-}
-
-static void meter_close(struct stream *s)
-{
-	struct meter *m = (struct meter *)s;
-
-	m->in->close(m->in);
-	free(m);
-}
-
-static struct stream *metered(struct stream *in, _Atomic uint64_t *count)
-{
-	struct meter *m = xzalloc(sizeof(*m));
-
-	*m = (struct meter){ { meter_read, meter_close }, in, count };
-	return &m->stream;
-}
-
 static struct stream *open_layer(
 	struct image_source *src, size_t i, _Atomic uint64_t *done, struct error **err)
 {
@@ -114,7 +82,7 @@ static struct stream *open_layer(
 
 	if (!s)
 		return NULL;
-	s = metered(s, done);
+	s = stream_meter(s, done);
 	if (l->has_digest)
 		s = stream_verify(s, &l->digest, l->size);
 	return stream_decompress(s);

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/stream/meter.h"
+
+#include "lib/base/mem.h"
+
+struct meter {
+	struct stream stream;
+	struct stream *in;
+	_Atomic uint64_t *count;
+};
+
+static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error **err)
+{
+	struct meter *m = (struct meter *)s;
+	ssize_t n = m->in->read(m->in, buf, len, err);
+
+	if (n > 0)
+		*m->count += (uint64_t)n;
+	return n;
+}
+
+static void meter_close(struct stream *s)
+{
+	struct meter *m = (struct meter *)s;
+
+	m->in->close(m->in);
+	free(m);
+}
+
+struct stream *stream_meter(struct stream *in, _Atomic uint64_t *count)
+{
+	struct meter *m = xzalloc(sizeof(*m));
+
+	*m = (struct meter){ { meter_read, meter_close }, in, count };
+	return &m->stream;
+}
