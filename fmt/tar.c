@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "fmt/tar.h"
+#include "fmt/tar_fields.h"
 
 #include <string.h>
 
@@ -11,21 +12,8 @@ static int refuse(struct fault *fault, const char *what, uint64_t offset)
 	return -1;
 }
 
-/* Where the fields lie; every format agrees on those of V7 (POSIX.1-2008, pax, "ustar"). */
+/* Fields beyond those that every format has, and lengths. */
 enum {
-	AT_NAME = 0,
-	AT_MODE = 100,
-	AT_UID = 108,
-	AT_GID = 116,
-	AT_SIZE = 124,
-	AT_MTIME = 136,
-	AT_CHECKSUM = 148,
-	AT_TYPE = 156,
-	AT_LINK = 157,
-	AT_MAGIC = 257,
-	AT_MAJOR = 329,
-	AT_MINOR = 337,
-	AT_PREFIX = 345,
 	AT_GNU_ATIME = 345,
 	AT_GNU_CTIME = 357,
 	AT_STAR_ATIME = 476,

@@ -11,22 +11,9 @@
 #include <string.h>
 
 #include "fmt/tar.h"
+#include "fmt/tar_fields.h"
 
 enum {
-	AT_NAME = 0,
-	AT_MODE = 100,
-	AT_UID = 108,
-	AT_GID = 116,
-	AT_SIZE = 124,
-	AT_MTIME = 136,
-	AT_CHECKSUM = 148,
-	AT_TYPE = 156,
-	AT_LINK = 157,
-	AT_MAGIC = 257,
-	AT_MAJOR = 329,
-	AT_MINOR = 337,
-	AT_PREFIX = 345,
-
 	LEN_NAME = 100,
 	LEN_PREFIX = 155,
 	LEN_ID = 8,
