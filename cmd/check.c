@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "cmd/cmd.h"
+#include "cmd/registry_options.h"
 #include "cmd/work.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
@@ -14,6 +15,7 @@
 #include "lib/verify/parts.h"
 
 static const char *platform, *against;
+static struct registry_options registry;
 static uint64_t jobs;
 
 static const struct cmd_option options[] = {
@@ -122,7 +124,7 @@ static int fail(const struct check_result *r, const char *image, struct error *e
 static int check(const char *image, const struct platform *wanted, struct check_result *result,
 	struct error **err)
 {
-	CLEANUP_IMAGE_SOURCE struct image_source *src = parts_open_image(image, wanted, err);
+	CLEANUP_IMAGE_SOURCE struct image_source *src = parts_open_image(image, &registry, wanted, err);
 	CLEANUP_IMAGE_SOURCE struct image_source *source = NULL;
 	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
 	struct check_options o = { .jobs = work_jobs(jobs), .progress = work_progress() };
@@ -132,6 +134,7 @@ static int check(const char *image, const struct platform *wanted, struct check_
 	if (against) {
 		if (image_ref_parse(&ref, against, err) < 0)
 			return -1;
+		ref.registry = &registry;
 		source = image_source_open(&ref, wanted, err);
 		if (!source)
 			return -1;
@@ -149,6 +152,8 @@ static int run(int argc, char **argv)
 
 	if (platform && platform_parse(&wanted, platform, &err) < 0)
 		return cmd_usage_error(&verb_check, err);
+	if (registry_options_get(&verb_check, REGISTRY_ONLY, &registry) != CMD_DONE)
+		return CMD_USAGE;
 	work_raise_file_limit();
 	interrupt_catch();
 	if (check(argv[0], platform ? &wanted : NULL, &result, &err) < 0) {
@@ -167,6 +172,7 @@ const struct verb verb_check = {
 	.synopsis = "[options] IMAGE",
 	.summary = "Read every byte of a converted image back and verify it.",
 	.options = options,
+	.group = &registry_options_one,
 	.min_args = 1,
 	.max_args = 1,
 	.run = run,

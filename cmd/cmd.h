@@ -24,8 +24,16 @@ struct cmd_option {
 	const char *help; /* one line */
 	bool *flag; /* set to true */
 	const char **string; /* points into argv */
+	bool secret; /* of string: a copy is kept, and argv overwritten, which everybody can read */
+	int *boolean; /* set to 0 or 1: "--name" is 1, "--name=false" is 0 */
 	uint64_t *number; /* decimal, with an optional K, M or G (powers of 1024) */
 	uint64_t min, max; /* of number */
+};
+
+/* Options that several verbs share, under a heading of their own in the help. */
+struct cmd_option_group {
+	const char *heading;
+	const struct cmd_option *options;
 };
 
 struct verb {
@@ -33,13 +41,14 @@ struct verb {
 	const char *synopsis; /* the arguments: "[options] SOURCE DEST" */
 	const char *summary; /* one line */
 	const struct cmd_option *options; /* NULL: only the common ones */
+	const struct cmd_option_group *group; /* NULL: none */
 	int min_args, max_args;
 	/* The positional arguments only; returns an exit status. */
 	int (*run)(int argc, char **argv);
 };
 
-extern const struct verb verb_convert, verb_mount, verb_umount, verb_check, verb_inspect,
-	verb_unpack;
+extern const struct verb verb_convert, verb_push, verb_mount, verb_umount, verb_check, verb_inspect,
+	verb_unpack, verb_store;
 
 /* The options that every verb has. */
 struct cmd_common {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/registry_options.h"
 #include "lib/base/text.h"
 #include "lib/verify/parts.h"
 #include "lib/verify/summary.h"
@@ -65,7 +66,9 @@ static json_t *devices_as_json(const struct summary *s)
 
 		json_object_update_new(d, layer_as_json(l));
 		/* raw: the bytes are the image */
-		json_object_set_new(d, "uncompressedSize", json_integer((json_int_t)l->size));
+		json_object_set_new(d, "uncompressedSize",
+			json_integer(
+				(json_int_t)((uint64_t)s->slots[i].blocks << EROFS_BLOCK_BITS)));
 		json_object_set_new(d, "blocks", json_integer(s->slots[i].blocks));
 		json_object_update_new(d, sharing_as_json(s, i));
 		json_array_append_new(devices, d);
@@ -173,7 +176,7 @@ static void print_bytes(uint64_t n)
 {
 	char text[TEXT_NUMBER_MAX];
 
-	printf(" %9s", text_bytes(n, text));
+	printf(" %8s", text_bytes(n, text));
 }
 
 static void print_devices(const struct summary *s)
@@ -182,18 +185,20 @@ static void print_devices(const struct summary *s)
 
 	if (!s->found.n_devices)
 		return;
-	printf("\nData blobs                                           saved     saved\n"
-	       "device  digest             size    unused  referred    within    across  files\n");
+	printf("\nData blobs                                                  saved    saved\n"
+	       "device  digest         stored     size   unused referred   within   across "
+	       "files\n");
 	for (unsigned i = 0; i < s->found.n_devices; i++) {
 		const struct sharing_device *d = sharing_device(s->sharing, i);
 
 		printf("%6u  %-12s", i + 1, short_digest(s->found.devices[i], digest));
 		print_bytes(s->found.devices[i]->size);
+		print_bytes((uint64_t)s->slots[i].blocks << EROFS_BLOCK_BITS);
 		print_bytes(data_bytes(&s->slots[i]) - d->used);
 		print_bytes(d->mapped);
 		print_bytes(d->within);
 		print_bytes(d->across);
-		printf("  %4.0f%%\n", percent(d->files, s->tree.files));
+		printf(" %4.0f%%\n", percent(d->files, s->tree.files));
 	}
 }
 
@@ -284,7 +289,7 @@ static void print_files(const char *title, const struct top_files *top)
 
 	if (!top->n)
 		return;
-	printf("\n%s\n      size    shared     runs\n", title);
+	printf("\n%s\n     size   shared     runs\n", title);
 	for (size_t i = 0; i < top->n; i++) {
 		const char *path = top->v[i].path;
 		size_t len = strlen(path);
@@ -329,6 +334,7 @@ static int run(int argc, char **argv)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_SUMMARY struct summary summary = { 0 };
+	struct registry_options registry;
 	struct platform wanted;
 	struct error *err = NULL;
 
@@ -336,7 +342,9 @@ static int run(int argc, char **argv)
 		return cmd_usage(&verb_inspect, "--raw and --config exclude each other");
 	if (platform && platform_parse(&wanted, platform, &err) < 0)
 		return cmd_usage_error(&verb_inspect, err);
-	src = parts_open_image(argv[0], platform ? &wanted : NULL, &err);
+	if (registry_options_get(&verb_inspect, REGISTRY_ONLY, &registry) != CMD_DONE)
+		return CMD_USAGE;
+	src = parts_open_image(argv[0], &registry, platform ? &wanted : NULL, &err);
 	if (!src)
 		return cmd_fail(err);
 	if (raw || config)
@@ -351,6 +359,7 @@ const struct verb verb_inspect = {
 	.synopsis = "[options] IMAGE",
 	.summary = "Show what is inside a converted image, and what was saved.",
 	.options = options,
+	.group = &registry_options_one,
 	.min_args = 1,
 	.max_args = 1,
 	.run = run,

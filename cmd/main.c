@@ -11,11 +11,13 @@
 
 static const struct verb *const verbs[] = {
 	&verb_convert,
+	&verb_push,
 	&verb_mount,
 	&verb_umount,
 	&verb_check,
 	&verb_inspect,
 	&verb_unpack,
+	&verb_store,
 };
 #define N_VERBS (sizeof(verbs) / sizeof(*verbs))
 

@@ -5,14 +5,17 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/work.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/mount/mount.h"
+#include "lib/mount/mountable.h"
 #include "lib/mount/writable.h"
 #include "lib/verify/parts.h"
 
-static const char *platform, *upper;
+static const char *platform, *upper, *store;
+static uint64_t jobs;
 static bool rw;
 
 static const struct cmd_option options[] = {
@@ -21,6 +24,17 @@ static const struct cmd_option options[] = {
 		.arg = "DIR",
 		.string = &upper,
 		.help = "with --rw: keep what is changed in DIR" },
+	{ .name = "store",
+		.arg = "DIR",
+		.string = &store,
+		.help = "where compressed blobs are inflated (default: /var/lib/erofs-convert)" },
+	{ .name = "jobs",
+		.letter = 'j',
+		.arg = "N",
+		.number = &jobs,
+		.min = 1,
+		.max = WORK_JOBS_MAX,
+		.help = "threads to inflate with (default: one for each processor)" },
 	{ .name = "platform",
 		.arg = "OS/ARCH[/VARIANT]",
 		.string = &platform,
@@ -100,25 +114,36 @@ static int mount_files(const struct mountable *files, const char *mountpoint, st
 		return mount_image(&request, err);
 	if (writable_check(files->tree, err) < 0)
 		return -1;
-	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
 	return mount_image(&request, err);
+}
+
+static int fail(struct error *err)
+{
+	int status = cmd_fail(err);
+
+	interrupt_die();
+	return status;
 }
 
 static int mount_it(const char *image, const char *mountpoint)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_MOUNTABLE struct mountable files = { 0 };
+	const struct mountable_options how = { .store = store,
+		.inflate = { .jobs = work_jobs(jobs), .progress = work_progress() } };
 	struct platform wanted;
 	struct error *err = NULL;
 
 	if (platform && platform_parse(&wanted, platform, &err) < 0)
 		return cmd_usage_error(&verb_mount, err);
-	src = parts_open_image(image, platform ? &wanted : NULL, &err);
-	if (!src || mountable_find(&files, src, &err) < 0)
-		return cmd_fail(err);
+	work_raise_file_limit(); /* each blob of the store is held open */
+	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
+	src = parts_open_image(image, NULL, platform ? &wanted : NULL, &err);
+	if (!src || mountable_find(&files, src, &how, &err) < 0)
+		return fail(err);
 	if (mount_files(&files, mountpoint, &err) < 0) {
 		error_wrap(&err, "%s", image);
-		return cmd_fail(err);
+		return fail(err);
 	}
 	return print_mounted(src, mountpoint);
 }

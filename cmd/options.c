@@ -75,11 +75,17 @@ int cmd_print_json(json_t *json)
 	return cmd_flush();
 }
 
+static char *option_head(const struct cmd_option *o)
+{
+	if (o->boolean)
+		return xasprintf("--%s[=%s]", o->name, o->arg);
+	return xasprintf("--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+}
+
 static void help_options(const struct cmd_option *o)
 {
 	for (; o && o->name; o++) {
-		CLEANUP_FREE char *head =
-			xasprintf("--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+		CLEANUP_FREE char *head = option_head(o);
 
 		if (o->letter)
 			printf("  -%c, %-28s %s\n", o->letter, head, o->help);
@@ -93,6 +99,10 @@ static int print_help(const struct verb *verb)
 	printf("Usage: erofs-convert %s %s\n%s\n\n", verb->name, verb->synopsis, verb->summary);
 	help_options(verb->options);
 	help_options(common_options);
+	if (verb->group) {
+		printf("\n%s:\n", verb->group->heading);
+		help_options(verb->group->options);
+	}
 	return cmd_flush();
 }
 
@@ -118,10 +128,37 @@ static int parse_number(const struct verb *verb, const struct cmd_option *o, con
 	return CMD_DONE;
 }
 
-static int take_option(const struct verb *verb, const struct cmd_option *o, const char *arg)
+/* The words of Go's ParseBool(), which are those of other tools for images. */
+static int parse_boolean(const struct verb *verb, const struct cmd_option *o, const char *arg)
+{
+	static const char *const words[2][6] = { { "0", "f", "F", "false", "FALSE", "False" },
+		{ "1", "t", "T", "true", "TRUE", "True" } };
+
+	for (size_t i = 0; i < 12; i++)
+		if (strcmp(arg, words[i / 6][i % 6]) == 0) {
+			*o->boolean = (int)(i / 6);
+			return CMD_DONE;
+		}
+	return cmd_usage(verb, "--%s takes true or false, not \"%s\"", o->name, arg);
+}
+
+/* What ps(1) shows of a process is this memory itself. */
+static const char *hide(char *arg)
+{
+	const char *copy = xstrdup(arg);
+
+	explicit_bzero(arg, strlen(arg));
+	return copy;
+}
+
+static int take_option(const struct verb *verb, const struct cmd_option *o, char *arg)
 {
 	if (o->flag)
 		*o->flag = true;
+	else if (o->boolean)
+		return parse_boolean(verb, o, arg ? arg : "true");
+	else if (o->secret)
+		*o->string = hide(arg);
 	else if (o->string)
 		*o->string = arg;
 	else
@@ -139,14 +176,21 @@ struct option_set {
 
 enum { LONG_BASE = 256 };
 
+static int argument_kind(const struct cmd_option *o)
+{
+	if (o->boolean)
+		return optional_argument;
+	return o->arg ? required_argument : no_argument;
+}
+
 static void add_options(struct option_set *set, const struct cmd_option *o)
 {
 	for (; o && o->name && set->n < 64; o++) {
 		size_t len = strlen(set->shorts);
 
 		set->of[set->n] = o;
-		set->longs[set->n] = (struct option){ o->name,
-			o->arg ? required_argument : no_argument, NULL, LONG_BASE + (int)set->n };
+		set->longs[set->n] =
+			(struct option){ o->name, argument_kind(o), NULL, LONG_BASE + (int)set->n };
 		set->n++;
 		if (!o->letter)
 			continue;
@@ -173,6 +217,8 @@ static int parse_options(const struct verb *verb, int argc, char **argv)
 
 	add_options(&set, verb->options);
 	add_options(&set, common_options);
+	if (verb->group)
+		add_options(&set, verb->group->options);
 	while ((c = getopt_long(argc, argv, set.shorts, set.longs, NULL)) != -1) {
 		const struct cmd_option *o = find_option(&set, c);
 		int status;
@@ -181,8 +227,9 @@ static int parse_options(const struct verb *verb, int argc, char **argv)
 			return cmd_usage(verb, "%s needs an argument", argv[optind - 1]);
 		if (!o && optopt && optopt < LONG_BASE)
 			return cmd_usage(verb, "unknown option -%c", optopt);
-		if (!o)
-			return cmd_usage(verb, "unknown or malformed option %s", argv[optind - 1]);
+		if (!o) /* its value may be a secret */
+			return cmd_usage(verb, "unknown or malformed option %.*s",
+				(int)strcspn(argv[optind - 1], "="), argv[optind - 1]);
 		status = take_option(verb, o, optarg);
 		if (status != CMD_DONE)
 			return status;

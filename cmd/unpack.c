@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/registry_options.h"
 #include "cmd/work.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
@@ -141,6 +142,7 @@ static int run(int argc, char **argv)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	enum target target = target_of(argv[1]);
+	struct registry_options registry;
 	struct unpack_result result;
 	struct platform wanted;
 	struct error *err = NULL;
@@ -152,9 +154,11 @@ static int run(int argc, char **argv)
 		return cmd_usage(&verb_unpack, "--json and the tar cannot both go to stdout");
 	if (target == TO_STDOUT && isatty(STDOUT_FILENO))
 		return cmd_usage(&verb_unpack, "a tar is not for a terminal: redirect stdout");
+	if (registry_options_get(&verb_unpack, REGISTRY_ONLY, &registry) != CMD_DONE)
+		return CMD_USAGE;
 	work_raise_file_limit();
 	interrupt_catch();
-	src = parts_open_image(argv[0], platform ? &wanted : NULL, &err);
+	src = parts_open_image(argv[0], &registry, platform ? &wanted : NULL, &err);
 	if (!src || unpack(src, argv[1], target, &result, &err) < 0)
 		return fail(err);
 	return print_result(src, &result, target);
@@ -165,6 +169,7 @@ const struct verb verb_unpack = {
 	.synopsis = "[options] IMAGE DIR|FILE.tar|-",
 	.summary = "Write the tree of a converted image back, as files or as a tar.",
 	.options = options,
+	.group = &registry_options_one,
 	.min_args = 2,
 	.max_args = 2,
 	.run = run,

@@ -8,12 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
+void mem_exhausted(void)
+{
+	fputs("erofs-convert: out of memory\n", stderr);
+	_exit(1); /* other threads run on: no cleanup that they could be in the way of */
+}
+
 static void *or_end(void *p)
 {
-	if (!p) {
-		fputs("erofs-convert: out of memory\n", stderr);
-		_exit(1); /* other threads run on: no cleanup that they could be in the way of */
-	}
+	if (!p)
+		mem_exhausted();
 	return p;
 }
 

@@ -12,12 +12,15 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "fmt/erofs.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
+#include "lib/blob/compress.h"
 #include "lib/bootstrap/bootstrap.h"
 #include "lib/convert/merge.h"
 #include "lib/convert/reader.h"
 #include "lib/image/erofs.h"
+#include "lib/image/original.h"
 #include "lib/stream/decompress.h"
 #include "lib/stream/meter.h"
 #include "lib/stream/verify.h"
@@ -38,10 +41,13 @@ struct conversion {
 	struct workers *workers;
 	struct batch_pool *pool;
 	struct merge *merge;
-	struct reader **readers; /* by layer; NULL until begun */
+	struct reader **readers; /* by layer; NULL until begun; set under the lock */
 	_Atomic uint64_t compressed; /* bytes read of all layers */
 	_Atomic size_t current; /* the layer that is merged now */
 	atomic_bool stopped;
+	struct erofs_layer *devices; /* by number, once their blobs are complete */
+	uint32_t *device_blocks; /* of each */
+	pthread_mutex_t dest_lock; /* of the destination, while the merge runs */
 	pthread_mutex_t lock; /* guards what follows */
 	size_t n_begun;
 	struct error *error; /* the first */
@@ -54,6 +60,7 @@ static void failed(void *arg, struct reader *r, struct error *e)
 {
 	struct conversion *c = arg;
 
+	atomic_store(&c->stopped, true);
 	pthread_mutex_lock(&c->lock);
 	if (c->error) {
 		error_free(e);
@@ -61,8 +68,10 @@ static void failed(void *arg, struct reader *r, struct error *e)
 		c->error = e;
 		c->error_layer = r ? reader_layer(r) : c->src->n_layers;
 	}
+	for (size_t i = 0; i < c->n_begun; i++)
+		if (c->readers[i])
+			reader_nudge(c->readers[i]);
 	pthread_mutex_unlock(&c->lock);
-	atomic_store(&c->stopped, true);
 }
 
 static bool stopped(void *arg)
@@ -143,7 +152,9 @@ static void begin_next_reader(struct conversion *c)
 		failed(c, NULL, e);
 		return;
 	}
+	pthread_mutex_lock(&c->lock);
 	c->readers[i] = r;
+	pthread_mutex_unlock(&c->lock);
 	reader_start(r);
 }
 
@@ -160,6 +171,39 @@ static void layer_begun(void *arg, size_t layer)
 
 	c->current = layer;
 	batch_pool_nudge(c->pool);
+}
+
+/* What the destination and the manifest are told of a blob. */
+static struct erofs_layer new_layer(const struct blob_result *r)
+{
+	struct erofs_layer l = {
+		.digest = r->digest,
+		.diff_id = r->diff_id,
+		.size = r->size,
+		.zstd = r->zstd,
+	};
+
+	if (r->zstd)
+		l.index = (struct erofs_index){
+			.offset = r->index_offset, .end = r->index_end, .digest = r->index_digest
+		};
+	return l;
+}
+
+/* The destination may send a blob while later layers are converted. */
+static void blob_finished(void *arg, struct blob_writer *w, unsigned device)
+{
+	struct conversion *c = arg;
+	struct blob_result r;
+	struct outfile *file = blob_writer_take(w, &r);
+	struct error *e = NULL;
+
+	c->devices[device] = new_layer(&r);
+	c->device_blocks[device] = r.blocks;
+	pthread_mutex_lock(&c->dest_lock);
+	if (image_dest_add_blob(c->dest, file, &r.digest, r.size, &e) < 0)
+		failed(c, NULL, e);
+	pthread_mutex_unlock(&c->dest_lock);
 }
 
 static uint64_t bytes_read(void *arg)
@@ -213,6 +257,11 @@ static int outcome(struct conversion *c, struct error **err)
 	return -1;
 }
 
+static unsigned max_frames(const struct conversion *c)
+{
+	return 2 * c->options->jobs + 2;
+}
+
 static int merge_layers(struct conversion *c, struct error **err)
 {
 	const struct merge_ops ops = {
@@ -220,6 +269,7 @@ static int merge_layers(struct conversion *c, struct error **err)
 		.pool = c->pool,
 		.new_file = new_file,
 		.layer_begun = layer_begun,
+		.blob_finished = blob_finished,
 		.failed = failed,
 		.stopped = stopped,
 		.arg = c,
@@ -227,7 +277,7 @@ static int merge_layers(struct conversion *c, struct error **err)
 	struct progress *progress;
 
 	c->merge = merge_new(&ops, &c->tree, &c->secret, c->src->n_layers, &c->options->rules,
-		2 * c->options->jobs + 2);
+		&c->options->format, max_frames(c));
 	progress = progress_start(
 		c->options->progress, "converting", total_bytes(c->src), bytes_read, c);
 	for (int i = 0; i < 1 + LAYERS_AHEAD; i++)
@@ -239,28 +289,20 @@ static int merge_layers(struct conversion *c, struct error **err)
 
 /* ---- the result ---- */
 
-static int add_blobs(struct conversion *c, struct erofs_image *image,
-	struct bootstrap_device *devices, struct convert_result *result, struct error **err)
+static void list_devices(struct conversion *c, struct erofs_image *image,
+	struct bootstrap_device *devices, struct convert_result *result)
 {
-	struct merge_blob *blobs = merge_blobs(c->merge, &image->n_devices);
+	const struct merge_blob *blobs = merge_blobs(c->merge, &image->n_devices);
 
 	for (size_t i = 0; i < image->n_devices; i++) {
-		struct blob_result r;
-		struct outfile *file = blob_writer_close(take_ptr(blobs[i].writer), &r);
+		struct erofs_layer *l = &image->devices[i];
 
-		image->devices[i] = (struct erofs_layer){
-			.digest = r.digest,
-			.diff_id = r.digest,
-			.size = r.size,
-			.source_layer = blobs[i].layer,
-		};
-		devices[i] = (struct bootstrap_device){ r.digest, r.blocks };
-		result->data_bytes += r.size;
-		if (image_dest_add_blob(c->dest, file, &r.digest, r.size, err) < 0)
-			return -1;
+		l->source_layer = blobs[i].layer;
+		devices[i] = (struct bootstrap_device){ l->digest, c->device_blocks[i] };
+		result->data_bytes += l->size;
+		result->unique_bytes += (uint64_t)c->device_blocks[i] * EROFS_BLOCK_SIZE;
 	}
 	result->devices += image->n_devices;
-	return 0;
 }
 
 /* What the image is made of, as text: its layers' contents and its blobs. */
@@ -282,10 +324,10 @@ static char *identity(const struct conversion *c, const struct erofs_image *imag
 	return text;
 }
 
-static int add_bootstrap(struct conversion *c, struct erofs_image *image,
-	const struct bootstrap_device *devices, struct convert_result *result, struct error **err)
+static int write_bootstrap(struct conversion *c, const struct erofs_image *image,
+	const struct bootstrap_device *devices, struct outfile *file, struct bootstrap_result *r,
+	struct error **err)
 {
-	CLEANUP_OUTFILE struct outfile *file = image_dest_new_blob(c->dest, err);
 	CLEANUP_FREE char *id = identity(c, image);
 	const struct bootstrap_input in = {
 		.tree = &c->tree,
@@ -293,20 +335,51 @@ static int add_bootstrap(struct conversion *c, struct erofs_image *image,
 		.n_devices = image->n_devices,
 		.identity = id,
 	};
+
+	return bootstrap_write(&in, file, r, err);
+}
+
+/* The bootstrap is stored as the data blobs are. */
+static struct outfile *store_bootstrap(struct conversion *c, struct outfile *raw,
+	const struct bootstrap_result *r, struct erofs_layer *layer, struct error **err)
+{
+	CLEANUP_OUTFILE struct outfile *file = raw, *compressed = NULL;
+	struct blob_result blob;
+
+	if (!c->options->format.zstd) {
+		*layer = (struct erofs_layer){
+			.digest = r->digest, .diff_id = r->digest, .size = r->size
+		};
+		return take_ptr(file);
+	}
+	compressed = image_dest_new_blob(c->dest, err);
+	if (!compressed)
+		return NULL;
+	compressed = blob_compress(c->workers, &c->options->format, max_frames(c), outfile_fd(file),
+		r->size, take_ptr(compressed), &blob, err);
+	if (!compressed)
+		return NULL;
+	*layer = new_layer(&blob);
+	return take_ptr(compressed);
+}
+
+static int add_bootstrap(struct conversion *c, struct erofs_image *image,
+	const struct bootstrap_device *devices, struct convert_result *result, struct error **err)
+{
+	CLEANUP_OUTFILE struct outfile *file = image_dest_new_blob(c->dest, err);
+	struct erofs_layer *layer = &image->bootstrap;
 	struct bootstrap_result r;
 
-	if (!file || bootstrap_write(&in, file, &r, err) < 0)
+	if (!file || write_bootstrap(c, image, devices, file, &r, err) < 0)
 		return -1;
-	image->bootstrap = (struct erofs_layer){
-		.digest = r.digest,
-		.diff_id = r.digest,
-		.size = r.size,
-	};
-	result->bootstrap_bytes += r.size;
+	file = store_bootstrap(c, take_ptr(file), &r, layer, err);
+	if (!file)
+		return -1;
+	result->bootstrap_bytes += layer->size;
 	result->inodes += r.inodes;
 	result->compact_inodes += r.compact_inodes;
 	result->chunk_indexes += r.chunk_indexes;
-	return image_dest_add_blob(c->dest, take_ptr(file), &r.digest, r.size, err);
+	return image_dest_add_blob(c->dest, take_ptr(file), &layer->digest, layer->size, err);
 }
 
 /* The image is committed alone or, with `manifests`, added as one of an index to come. */
@@ -324,14 +397,15 @@ static int add_image(struct conversion *c, const struct erofs_image *image, json
 static int finish_image(
 	struct conversion *c, json_t *manifests, struct convert_result *result, struct error **err)
 {
-	size_t n = c->src->n_layers;
-	CLEANUP_FREE struct erofs_layer *layers = xcalloc(n, sizeof(*layers));
-	CLEANUP_FREE struct bootstrap_device *devices = xcalloc(n, sizeof(*devices));
-	struct erofs_image image = { .devices = layers };
+	CLEANUP_FREE struct bootstrap_device *devices = xcalloc(c->src->n_layers, sizeof(*devices));
+	struct erofs_image image = {
+		.devices = c->devices,
+		.with_subject = c->options->subject,
+	};
 
 	result->layer_bytes += merge_bytes(c->merge);
-	if (add_blobs(c, &image, devices, result, err) < 0 ||
-		add_bootstrap(c, &image, devices, result, err) < 0)
+	list_devices(c, &image, devices, result);
+	if (add_bootstrap(c, &image, devices, result, err) < 0)
 		return -1;
 	if (interrupt_pending())
 		return error_set(err, 0, "interrupted; nothing has been written");
@@ -344,9 +418,12 @@ static int start(struct conversion *c, struct error **err)
 
 	tree_init(&c->tree);
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->dest_lock, NULL);
 	batches = batches < BATCHES_MIN ? BATCHES_MIN : batches;
 	c->pool = batch_pool_new(batches < BATCHES_MAX ? batches : BATCHES_MAX);
 	c->readers = xcalloc(c->src->n_layers, sizeof(*c->readers));
+	c->devices = xcalloc(c->src->n_layers, sizeof(*c->devices));
+	c->device_blocks = xcalloc(c->src->n_layers, sizeof(*c->device_blocks));
 	if (dedupe_secret_new(&c->secret, err) < 0)
 		return -1;
 	c->workers = workers_start(c->options->jobs, err);
@@ -361,9 +438,12 @@ static void finish(struct conversion *c)
 	merge_free(c->merge);
 	batch_pool_free(c->pool);
 	free(c->readers);
+	free(c->devices);
+	free(c->device_blocks);
 	tree_free(&c->tree);
 	error_free(c->error);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->dest_lock);
 	explicit_bzero(&c->secret, sizeof(c->secret));
 }
 
@@ -391,13 +471,36 @@ static int check_types(const struct image_source *src, struct error **err)
 	return 0;
 }
 
+/* What would be found out at the end. */
+static int check_source(const struct image_source *src, const struct convert_options *options,
+	struct error **err)
+{
+	if (options->keep_original && original_check(src, "--keep-original", err) < 0)
+		return -1;
+	if (options->subject && original_check(src, "--subject", err) < 0)
+		return -1;
+	return check_types(src, err);
+}
+
 int convert_image(struct image_source *src, struct image_dest *dest,
 	const struct convert_options *options, struct convert_result *result, struct error **err)
 {
 	*result = (struct convert_result){ 0 };
-	if (check_types(src, err) < 0)
+	if (options->keep_original)
+		return convert_all(
+			&(struct image_list){ .v = &src, .n = 1 }, dest, options, result, err);
+	if (check_source(src, options, err) < 0)
 		return -1;
 	return convert_layers(src, dest, NULL, options, result, err);
+}
+
+/* One of several. Its original stands before it: who does not know os.features takes the first. */
+static int convert_next(struct image_source *src, struct image_dest *dest, json_t *manifests,
+	const struct convert_options *options, struct convert_result *result, struct error **err)
+{
+	if (options->keep_original && original_add(src, dest, manifests, err) < 0)
+		return -1;
+	return convert_layers(src, dest, manifests, options, result, err);
 }
 
 int convert_all(const struct image_list *list, struct image_dest *dest,
@@ -407,10 +510,13 @@ int convert_all(const struct image_list *list, struct image_dest *dest,
 
 	*result = (struct convert_result){ 0 };
 	for (size_t i = 0; i < list->n; i++)
-		if (check_types(list->v[i], err) < 0)
+		if (check_source(list->v[i], options, err) < 0)
 			return -1;
 	for (size_t i = 0; i < list->n; i++)
-		if (convert_layers(list->v[i], dest, manifests, options, result, err) < 0)
+		if (convert_next(list->v[i], dest, manifests, options, result, err) < 0)
 			return error_wrap(err, "%s", list->v[i]->platform_text);
+	for (size_t i = 0; i < list->n && options->keep_original; i++)
+		if (original_add_attestations(list->v[i], dest, manifests, err) < 0)
+			return -1;
 	return erofs_index_commit(manifests, dest, &result->manifest, err);
 }

@@ -7,13 +7,17 @@
 
 #include "lib/base/digest.h"
 #include "lib/base/progress.h"
+#include "lib/blob/writer.h"
 #include "lib/convert/place.h"
 #include "lib/image/dest.h"
 #include "lib/image/source.h"
 
 struct convert_options {
 	struct place_rules rules; /* chunk_size from PLACE_CHUNK_MIN to PLACE_CHUNK_MAX */
+	struct blob_format format;
 	unsigned jobs; /* threads; 1 and up */
+	bool keep_original; /* an index that has the source's manifest, too */
+	bool subject; /* the manifest refers to the source's */
 	enum progress_mode progress;
 };
 
@@ -22,8 +26,9 @@ struct convert_result {
 	size_t devices;
 	uint64_t inodes, compact_inodes, chunk_indexes;
 	uint64_t layer_bytes; /* of the uncompressed layers */
-	uint64_t data_bytes; /* of the data blobs */
-	uint64_t bootstrap_bytes;
+	uint64_t unique_bytes; /* of the data devices, uncompressed */
+	uint64_t data_bytes; /* of the data blobs, as stored */
+	uint64_t bootstrap_bytes; /* as stored */
 };
 
 /*

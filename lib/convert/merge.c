@@ -9,7 +9,7 @@
 #include "lib/base/text.h"
 #include "lib/tree/apply.h"
 
-enum { PRIORITY_MERGE = 3, FRAME_SIZE = 256 * 1024 };
+enum { PRIORITY_MERGE = 3 };
 enum { MERGE_DONE, MERGE_LATER };
 
 /* Batches of a layer whose turn has not come. */
@@ -46,6 +46,13 @@ static void flow_failed(void *arg, struct error *e)
 	m->ops.failed(m->ops.arg, NULL, e);
 }
 
+static void flow_finished(void *arg, struct blob_writer *w, unsigned number)
+{
+	struct merge *m = arg;
+
+	m->ops.blob_finished(m->ops.arg, w, number);
+}
+
 /* ---- places for blocks ---- */
 
 static int open_blob(struct merge *m, struct error **err)
@@ -58,7 +65,7 @@ static int open_blob(struct merge *m, struct error **err)
 	m->no_blob = !file;
 	if (!file)
 		return -1;
-	m->open = blob_writer_new(m->flow, file);
+	m->open = blob_writer_new(m->flow, file, true, (unsigned)m->n_blobs);
 	m->blobs = xgrow(m->blobs, m->n_blobs, &m->blobs_cap, sizeof(*m->blobs));
 	m->blobs[m->n_blobs++] = (struct merge_blob){ .writer = m->open, .layer = m->current };
 	dedupe_begin_device(m->index, (uint16_t)m->n_blobs, 1);
@@ -244,9 +251,16 @@ static void zero_key(const struct dedupe_secret *secret, struct block_key *key)
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
 	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules,
-	unsigned max_frames)
+	const struct blob_format *format, unsigned max_frames)
 {
 	struct merge *m = xzalloc(sizeof(*m));
+	const struct blob_flow_ops flow = {
+		.workers = ops->workers,
+		.feeder = &m->strand,
+		.failed = flow_failed,
+		.finished = flow_finished,
+		.arg = m,
+	};
 	struct block_key zero;
 
 	m->ops = *ops;
@@ -256,14 +270,14 @@ struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
 	zero_key(secret, &zero);
 	m->placer = placer_new(m->index, &zero, rules, store, m);
 	strand_init(&m->strand, ops->workers, PRIORITY_MERGE);
-	m->flow = blob_flow_new(ops->workers, &m->strand, FRAME_SIZE, max_frames, flow_failed, m);
+	m->flow = blob_flow_new(&flow, format, max_frames);
 	pthread_mutex_init(&m->lock, NULL);
 	m->n_layers = n_layers;
 	m->queues = xcalloc(n_layers, sizeof(*m->queues));
 	return m;
 }
 
-struct merge_blob *merge_blobs(struct merge *m, size_t *n)
+const struct merge_blob *merge_blobs(const struct merge *m, size_t *n)
 {
 	*n = m->n_blobs;
 	return m->blobs;

@@ -15,7 +15,7 @@
 
 /* A data blob that the merge has begun. */
 struct merge_blob {
-	struct blob_writer *writer;
+	struct blob_writer *writer; /* the merge's */
 	size_t layer; /* which layer's new data it holds */
 };
 
@@ -26,6 +26,8 @@ struct merge_ops {
 	struct outfile *(*new_file)(void *arg, struct error **err);
 	/* The merge has come to this layer: its reader may take the last batches. */
 	void (*layer_begun)(void *arg, size_t layer);
+	/* Blob `device`, from 0, is complete: blob_writer_take() it. On some worker. */
+	void (*blob_finished)(void *arg, struct blob_writer *w, unsigned device);
 	/* Takes the error over. */
 	void (*failed)(void *arg, struct reader *r, struct error *e);
 	bool (*stopped)(void *arg);
@@ -36,13 +38,13 @@ struct merge;
 
 struct merge *merge_new(const struct merge_ops *ops, struct tree *tree,
 	const struct dedupe_secret *secret, size_t n_layers, const struct place_rules *rules,
-	unsigned max_frames);
+	const struct blob_format *format, unsigned max_frames);
 
 /* A scanned batch of any layer; each layer's in order. On any worker. */
 void merge_take(struct merge *m, struct batch *b);
 
-/* The blobs, in device order, after workers_wait(); their writers are still the merge's. */
-struct merge_blob *merge_blobs(struct merge *m, size_t *n);
+/* The blobs, in device order, after workers_wait(). */
+const struct merge_blob *merge_blobs(const struct merge *m, size_t *n);
 
 /* Has every layer been merged to its end? After workers_wait(). */
 bool merge_is_complete(const struct merge *m);

@@ -73,6 +73,20 @@ static int fill_batch(struct reader *r, struct batch *b)
 	return 0;
 }
 
+static void wake_reader(void *arg)
+{
+	strand_resume(&((struct reader *)arg)->read_strand);
+}
+
+/* The next batch, once the stream has bytes: no thread waits for them. */
+static void post_read(struct reader *r)
+{
+	strand_pause(&r->read_strand);
+	strand_post(&r->read_strand, &r->read_job);
+	if (stopped(r) || stream_ready(r->stream, wake_reader, r))
+		strand_resume(&r->read_strand);
+}
+
 static void read_batch(struct job *job)
 {
 	struct reader *r = (struct reader *)((char *)job - offsetof(struct reader, read_job));
@@ -94,7 +108,7 @@ static void read_batch(struct job *job)
 	if (b->last)
 		r->ops.read_ended(r->ops.arg, r);
 	else
-		strand_post(&r->read_strand, &r->read_job);
+		post_read(r);
 	strand_post(&r->digest_strand, &b->digest_job);
 	strand_post(&r->scan_strand, &b->scan_job);
 }
@@ -279,7 +293,12 @@ struct reader *reader_new(const struct reader_ops *ops, size_t layer, const char
 
 void reader_start(struct reader *r)
 {
-	strand_post(&r->read_strand, &r->read_job);
+	post_read(r);
+}
+
+void reader_nudge(struct reader *r)
+{
+	wake_reader(r);
 }
 
 size_t reader_layer(const struct reader *r)

@@ -42,6 +42,9 @@ struct reader *reader_new(const struct reader_ops *ops, size_t layer, const char
 /* Start reading; all else follows on the workers. */
 void reader_start(struct reader *r);
 
+/* Wait for its stream no longer: it has stopped. */
+void reader_nudge(struct reader *r);
+
 size_t reader_layer(const struct reader *r);
 const char *reader_name(const struct reader *r);
 

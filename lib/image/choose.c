@@ -224,7 +224,7 @@ static json_t *nested_manifests(const json_t *index, struct error **err)
 json_t *choose_read_index(
 	const struct choose_query *q, const struct descriptor *d, struct error **err)
 {
-	json_auto_t *index = layout_read_object(q->where, d, "index", err);
+	json_auto_t *index = origin_read_object(q->where, d, "index", err);
 	char digest[DIGEST_MAX_STR];
 
 	if (!index)
@@ -263,15 +263,20 @@ static int descend(struct choice *c, const struct choose_query *q, struct error 
 	return descriptor_parse(&c->d, entry, err);
 }
 
-int choose_manifest(struct choice *c, const struct choose_query *q, struct error **err)
+int choose_named(struct choice *c, const struct choose_query *q, struct error **err)
 {
 	const json_t *entry;
 
-	*c = (struct choice){ .holder = layout_read_index(q->where, err) };
+	*c = (struct choice){ .holder = origin_read_index(q->where, err) };
 	if (!c->holder)
 		return -1;
 	entry = choose_tag(json_object_get(c->holder, "manifests"), q, err);
-	if (!entry || descriptor_parse(&c->d, entry, err) < 0)
+	return entry ? descriptor_parse(&c->d, entry, err) : -1;
+}
+
+int choose_manifest(struct choice *c, const struct choose_query *q, struct error **err)
+{
+	if (choose_named(c, q, err) < 0)
 		return -1;
 	for (int depth = 0;; depth++) {
 		if (choose_check_type(&c->d, depth, err) < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
-/* Which image manifests of a layout are meant by a tag and a platform. */
+/* Which image manifests are meant by a tag and a platform. */
 #ifndef IMAGE_CHOOSE_H
 #define IMAGE_CHOOSE_H
 
@@ -7,11 +7,11 @@
 #include <stdbool.h>
 
 #include "lib/base/error.h"
-#include "lib/image/layout.h"
+#include "lib/image/origin.h"
 #include "lib/image/platform.h"
 
 struct choose_query {
-	const struct bundle *where;
+	const struct origin *where;
 	const char *spec; /* for messages */
 	const char *form; /* how to name a tag: "oci:DIR:TAG" */
 	const char *tag; /* or NULL */
@@ -20,11 +20,14 @@ struct choose_query {
 };
 
 struct choice {
-	struct descriptor d; /* of an image manifest; lives as long as holder */
-	json_t *holder;
+	struct descriptor d; /* of the document; lives as long as holder */
+	json_t *holder; /* the index that lists it */
 	const json_t *platform; /* what the index says of it, or NULL; holder's */
 	bool by_platform; /* an index's platform led there */
 };
+
+/* What the tag names, be it a manifest or an index. */
+int choose_named(struct choice *c, const struct choose_query *q, struct error **err);
 
 int choose_manifest(struct choice *c, const struct choose_query *q, struct error **err);
 void choice_free(struct choice *c); /* what it holds, not c itself */

@@ -112,7 +112,7 @@ static int finish(struct walk *w, struct error **err)
 
 int choose_all(struct choices *all, const struct choose_query *q, struct error **err)
 {
-	json_auto_t *index = layout_read_index(q->where, err), *seen = json_object();
+	json_auto_t *index = origin_read_index(q->where, err), *seen = json_object();
 	struct walk w = { .q = q, .all = all, .seen = seen };
 	const json_t *entry;
 	int rc = -1;

@@ -4,29 +4,99 @@
 #include "lib/image/device.h"
 
 #include <inttypes.h>
-#include <string.h>
 
+#include "fmt/chunk_index.h"
+#include "lib/base/mem.h"
 #include "lib/image/erofs.h"
 
-struct device *image_device_open(
+static int open_blob(struct image_source *src, const struct image_layer *l, struct file_range *r,
+	struct error **err)
+{
+	if (image_source_open_blob(src, &l->digest, r, err) < 0)
+		return error_wrap(err, "%s", l->name);
+	if (r->size == l->size)
+		return 0;
+	error_set(err, 0, "%s: it has %" PRIu64 " bytes, its descriptor says %" PRIu64, l->name,
+		r->size, l->size);
+	return error_hint(err, "copying the image again");
+}
+
+/* The skippable frame is read whole; what it holds is believed once its digest is right. */
+static struct range_map *read_map(const struct file_range *blob, const struct erofs_index *index,
+	const char *name, struct error **err)
+{
+	const struct file_range where = { .fd = blob->fd,
+		.offset = blob->offset + index->offset,
+		.size = index->end - index->offset };
+	uint64_t payload = where.size - CHUNK_INDEX_SKIPPABLE;
+	CLEANUP_FREE uint8_t *frame = NULL;
+	struct fault fault;
+
+	if (payload > RANGE_MAP_BYTES_MAX) {
+		error_set(err, 0, "its chunk index has %" PRIu64 " bytes, more than %d", payload,
+			RANGE_MAP_BYTES_MAX);
+		return NULL;
+	}
+	frame = xmalloc((size_t)where.size);
+	if (file_range_read(&where, frame, name, err) < 0)
+		return NULL;
+	if (chunk_index_get_skippable(frame, payload, &fault) < 0) {
+		error_set(err, 0, "byte %" PRIu64 ": %s", index->offset + fault.offset, fault.what);
+		return NULL;
+	}
+	return range_map_new(xmemdup(frame + CHUNK_INDEX_SKIPPABLE, (size_t)payload),
+		(size_t)payload, index->offset, UINT64_MAX, &index->digest, err);
+}
+
+static struct range_map *open_map(
+	const struct file_range *blob, const struct image_layer *l, struct error **err)
+{
+	struct erofs_index index;
+	struct range_map *map;
+
+	if (erofs_layer_index(l, &index, err) < 0)
+		return NULL;
+	map = read_map(blob, &index, l->name, err);
+	if (!map)
+		error_wrap(err, "%s: its chunk index", l->name);
+	return map;
+}
+
+struct range_map *image_range_map_open(
 	struct image_source *src, const struct image_layer *l, struct error **err)
 {
 	CLEANUP_FILE_RANGE struct file_range r = FILE_RANGE_NONE;
 
-	if (strcmp(l->media_type, EROFS_MEDIA_TYPE) != 0) {
-		error_set(err, 0, "%s: blobs of the type %s cannot be read yet", l->name,
-			l->media_type);
+	return open_blob(src, l, &r, err) < 0 ? NULL : open_map(&r, l, err);
+}
+
+struct device *image_device_open(struct image_source *src, const struct image_layer *l,
+	struct frame_cache *cache, struct error **err)
+{
+	CLEANUP_FILE_RANGE struct file_range r = FILE_RANGE_NONE;
+	int zstd = erofs_layer_is_zstd(l, err);
+	struct range_map *map;
+
+	if (zstd < 0 || open_blob(src, l, &r, err) < 0)
 		return NULL;
-	}
-	if (image_source_open_blob(src, &l->digest, &r, err) < 0) {
-		error_wrap(err, "%s", l->name);
-		return NULL;
-	}
-	if (r.size != l->size) {
-		error_set(err, 0, "%s: it has %" PRIu64 " bytes, its descriptor says %" PRIu64,
-			l->name, r.size, l->size);
-		error_hint(err, "copying the image again");
-		return NULL;
-	}
-	return device_open_raw(take_fd(&r.fd), r.offset, r.size, l->name);
+	if (!zstd)
+		return device_open_raw(take_fd(&r.fd), r.offset, r.size, l->name);
+	map = open_map(&r, l, err);
+	return map ? device_open_zstd(take_fd(&r.fd), r.offset, map, cache, l->name) : NULL;
+}
+
+int image_device_size(
+	struct image_source *src, const struct image_layer *l, uint64_t *size, struct error **err)
+{
+	CLEANUP_RANGE_MAP struct range_map *map = NULL;
+	int zstd = erofs_layer_is_zstd(l, err);
+
+	*size = l->size;
+	if (zstd <= 0)
+		return zstd;
+	map = image_range_map_open(src, l, err);
+	if (!map)
+		return -1;
+	*size = range_map_device_size(map);
+	return 0;
 }

@@ -3,32 +3,19 @@
 
 #include "lib/image/docker_name.h"
 
-#include <stdbool.h>
 #include <string.h>
 
-#include "lib/base/cleanup.h"
+#include "fmt/reference.h"
 #include "lib/base/mem.h"
 
-#define HUB	"docker.io"
-#define OLD_HUB "index.docker.io"
-
-/* What stands before the first slash is a host if it could not be a part of a name. */
-static bool is_host(const char *s, size_t len)
-{
-	if (len == 9 && memcmp(s, "localhost", 9) == 0)
-		return true;
-	return memchr(s, '.', len) || memchr(s, ':', len);
-}
-
+/* Archives hold names that Docker would refuse, too: they are completed all the same. */
 char *docker_name_complete(const char *name)
 {
-	size_t first = strcspn(name, "/");
-	bool has_host = name[first] == '/' && is_host(name, first);
-	const char *path = has_host ? name + first + 1 : name;
-	CLEANUP_FREE char *host = has_host ? xstrndup(name, first) : xstrdup(HUB);
+	struct reference r;
+	const char *path = reference_split_host(&r, name);
 	const char *last = strrchr(path, '/');
-	bool is_hub = strcmp(host, HUB) == 0 || strcmp(host, OLD_HUB) == 0;
 
-	return xasprintf("%s/%s%s%s", is_hub ? HUB : host, is_hub && !last ? "library/" : "", path,
+	return xasprintf("%.*s/%.*s%s%s", (int)r.host.len, r.host.ptr, (int)r.prefix.len,
+		r.prefix.ptr ? r.prefix.ptr : "", path,
 		strpbrk(last ? last : path, ":@") ? "" : ":latest");
 }

@@ -3,8 +3,13 @@
 
 #include "lib/image/erofs.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
+#include "fmt/chunk_index.h"
 #include "lib/base/mem.h"
 #include "lib/image/image_config.h"
 #include "lib/image/json.h"
@@ -21,20 +26,43 @@ static json_t *new_descriptor(const char *media_type, const struct digest *d, ui
 		digest_format(d, text), "size", (json_int_t)size);
 }
 
+/* What a reader of a compressed layer must know before it reads. */
+static void annotate_zstd(json_t *annotations, const struct erofs_layer *l)
+{
+	CLEANUP_FREE char *range = xasprintf("%" PRIu64 ":%" PRIu64, l->index.offset, l->index.end);
+	char text[DIGEST_MAX_STR];
+
+	json_object_set_new(
+		annotations, EROFS_UNCOMPRESSED, json_string(digest_format(&l->diff_id, text)));
+	json_object_set_new(annotations, EROFS_INDEX_RANGE, json_string(range));
+	json_object_set_new(annotations, EROFS_INDEX_DIGEST,
+		json_string(digest_format(&l->index.digest, text)));
+	json_object_set_new(annotations, EROFS_LIBZSTD, json_string(ZSTD_versionString()));
+}
+
+static json_t *new_layer(const struct erofs_layer *l, const char *role)
+{
+	json_t *d = new_descriptor(
+		l->zstd ? EROFS_MEDIA_TYPE_ZSTD : EROFS_MEDIA_TYPE, &l->digest, l->size);
+	json_auto_t *annotations = json_object();
+
+	if (role)
+		json_object_set_new(annotations, EROFS_ROLE, json_string(role));
+	if (l->zstd)
+		annotate_zstd(annotations, l);
+	if (json_object_size(annotations))
+		json_object_set(d, "annotations", annotations);
+	return d;
+}
+
 /* Devices in device-table order, each marked; the bootstrap last, without a role. */
 static json_t *new_layers(const struct erofs_image *image)
 {
 	json_t *layers = json_array();
 
-	for (size_t i = 0; i < image->n_devices; i++) {
-		const struct erofs_layer *l = &image->devices[i];
-		json_t *d = new_descriptor(EROFS_MEDIA_TYPE, &l->digest, l->size);
-
-		json_object_set_new(d, "annotations", json_pack("{s:s}", EROFS_ROLE, ROLE_DEVICE));
-		json_array_append_new(layers, d);
-	}
-	json_array_append_new(layers,
-		new_descriptor(EROFS_MEDIA_TYPE, &image->bootstrap.digest, image->bootstrap.size));
+	for (size_t i = 0; i < image->n_devices; i++)
+		json_array_append_new(layers, new_layer(&image->devices[i], ROLE_DEVICE));
+	json_array_append_new(layers, new_layer(&image->bootstrap, NULL));
 	return layers;
 }
 
@@ -49,6 +77,10 @@ static json_t *new_manifest(const struct erofs_image *image, const struct image_
 		MEDIA_TYPE_OCI_MANIFEST, "config",
 		new_descriptor(MEDIA_TYPE_OCI_CONFIG, config, config_size), "layers",
 		new_layers(image));
+	if (image->with_subject)
+		json_object_set_new(manifest, "subject",
+			new_descriptor(src->manifest_media_type, &src->manifest_digest,
+				src->manifest_size));
 	if (json_object_size(annotations))
 		json_object_set(manifest, "annotations", annotations);
 	return manifest;
@@ -138,7 +170,10 @@ json_t *erofs_image_add(const struct erofs_image *image, const struct image_sour
 		return NULL;
 	}
 	text = make_manifest(image, src, config, dest, &size, err);
-	if (!text || add_text(dest, "manifest", text, size, &digest, err) < 0)
+	if (!text)
+		return NULL;
+	digest_of(&digest, DIGEST_SHA256, text, size);
+	if (image_dest_add_manifest(dest, text, size, MEDIA_TYPE_OCI_MANIFEST, &digest, err) < 0)
 		return NULL;
 	descriptor = new_descriptor(MEDIA_TYPE_OCI_MANIFEST, &digest, size);
 	json_object_set_new(descriptor, "platform", platform_of(src, config));
@@ -216,6 +251,68 @@ int erofs_image_find(struct erofs_found *found, const struct image_source *src, 
 	for (size_t i = 0; i < found->n_devices; i++)
 		found->devices[i] = &src->layers[i];
 	found->bootstrap = &src->layers[src->n_layers - 1];
+	return 0;
+}
+
+int erofs_layer_is_zstd(const struct image_layer *l, struct error **err)
+{
+	if (!strcmp(l->media_type, EROFS_MEDIA_TYPE))
+		return 0;
+	if (!strcmp(l->media_type, EROFS_MEDIA_TYPE_ZSTD))
+		return 1;
+	return error_set(err, 0, "%s has the media type %s, neither %s nor %s", l->name,
+		l->media_type, EROFS_MEDIA_TYPE, EROFS_MEDIA_TYPE_ZSTD);
+}
+
+static const char *annotation(const struct image_layer *l, const char *name, struct error **err)
+{
+	const char *text = json_string_value(json_object_get(l->annotations, name));
+
+	if (!text)
+		error_set(err, 0, "%s: it has no annotation %s", l->name, name);
+	return text;
+}
+
+/* Digits only, no sign, no space, no overflow. NULL, or what follows them. */
+static const char *parse_offset(const char *text, uint64_t *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return NULL;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return errno ? NULL : end;
+}
+
+/* "offset[:end]"; without an end it is the blob's. */
+static bool parse_range(const char *text, uint64_t size, struct erofs_index *index)
+{
+	const char *at = parse_offset(text, &index->offset);
+
+	index->end = size;
+	if (at && *at == ':')
+		at = parse_offset(at + 1, &index->end);
+	return at && !*at;
+}
+
+int erofs_layer_index(const struct image_layer *l, struct erofs_index *index, struct error **err)
+{
+	const uint64_t least = CHUNK_INDEX_SKIPPABLE + CHUNK_INDEX_HEADER;
+	const char *range = annotation(l, EROFS_INDEX_RANGE, err);
+	const char *digest = range ? annotation(l, EROFS_INDEX_DIGEST, err) : NULL;
+
+	if (!digest)
+		return -1;
+	if (!parse_range(range, l->size, index))
+		return error_set(err, 0, "%s: " EROFS_INDEX_RANGE " is malformed", l->name);
+	if (index->end != l->size || index->offset > l->size ||
+		index->end - index->offset < least || index->offset % CHUNK_INDEX_ALIGN)
+		return error_set(err, 0,
+			"%s: " EROFS_INDEX_RANGE " is not the end of its %" PRIu64 " bytes",
+			l->name, l->size);
+	if (digest_parse(&index->digest, digest, err) < 0)
+		return error_wrap(err, "%s: " EROFS_INDEX_DIGEST, l->name);
 	return 0;
 }
 

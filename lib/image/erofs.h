@@ -13,12 +13,24 @@
 #define EROFS_MEDIA_TYPE      "application/vnd.erofs"
 #define EROFS_MEDIA_TYPE_ZSTD "application/vnd.erofs+zstd"
 #define EROFS_ROLE	      "org.erofs.role"
+#define EROFS_UNCOMPRESSED    "org.erofs.uncompressed-digest"
+#define EROFS_INDEX_RANGE     "org.erofs.chunk-index.range"
+#define EROFS_INDEX_DIGEST    "org.erofs.chunk-index.digest"
+#define EROFS_LIBZSTD	      "org.erofs.libzstd-version"
+
+/* Where a compressed blob has its chunk index. */
+struct erofs_index {
+	uint64_t offset, end; /* of the skippable frame, in the blob */
+	struct digest digest; /* of its payload */
+};
 
 /* One layer of the converted image. */
 struct erofs_layer {
 	struct digest digest; /* of the blob as stored */
 	struct digest diff_id; /* of the uncompressed stream; raw: the same */
 	uint64_t size; /* bytes as stored */
+	bool zstd; /* compressed, with an index; else raw */
+	struct erofs_index index;
 	size_t source_layer; /* device: which layer of the source brought its data */
 };
 
@@ -26,6 +38,7 @@ struct erofs_image {
 	struct erofs_layer *devices; /* in device-table order */
 	size_t n_devices;
 	struct erofs_layer bootstrap;
+	bool with_subject; /* the manifest refers to the source's, which has one: original_check() */
 };
 
 /*
@@ -58,5 +71,14 @@ struct erofs_found {
 /* Fails with a sentence when `src` is no EROFS image in this form (a tar image, say). */
 int erofs_image_find(struct erofs_found *found, const struct image_source *src, struct error **err);
 void erofs_found_free(struct erofs_found *found);
+
+/* Is the layer compressed? -1 with a sentence when it is neither that nor raw EROFS. */
+int erofs_layer_is_zstd(const struct image_layer *l, struct error **err);
+
+/*
+ * What a compressed layer's annotations say of its chunk index; the range lies in the blob, is
+ * aligned and at its end.
+ */
+int erofs_layer_index(const struct image_layer *l, struct erofs_index *index, struct error **err);
 
 #endif

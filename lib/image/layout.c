@@ -190,8 +190,7 @@ int layout_open_blob(const struct bundle *where, const struct digest *d, uint64_
 	return 0;
 }
 
-static json_t *read_object(
-	const struct bundle *where, const struct descriptor *d, struct error **err)
+char *layout_read_bytes(const struct bundle *where, const struct descriptor *d, struct error **err)
 {
 	CLEANUP_FILE_RANGE struct file_range r = FILE_RANGE_NONE;
 	CLEANUP_FREE char *name = blob_name(&d->digest);
@@ -206,7 +205,7 @@ static json_t *read_object(
 	}
 	if (layout_open_blob(where, &d->digest, d->size, &r, err) < 0)
 		return NULL;
-	bytes = xmalloc(d->size);
+	bytes = xzalloc(d->size + 1);
 	if (file_range_read(&r, bytes, path, err) < 0)
 		return NULL;
 	digest_of(&found, d->digest.algo, bytes, d->size);
@@ -215,14 +214,15 @@ static json_t *read_object(
 		error_hint(err, "the layout is damaged; " COPY_AGAIN);
 		return NULL;
 	}
-	return object_parse(bytes, d->size, err);
+	return take_ptr(bytes);
 }
 
 json_t *layout_read_object(const struct bundle *where, const struct descriptor *d, const char *what,
 	struct error **err)
 {
+	CLEANUP_FREE char *bytes = layout_read_bytes(where, d, err);
+	json_t *object = bytes ? object_parse(bytes, d->size, err) : NULL;
 	char digest[DIGEST_MAX_STR];
-	json_t *object = read_object(where, d, err);
 
 	if (!object)
 		error_wrap(err, "%s %s", what, digest_format(&d->digest, digest));

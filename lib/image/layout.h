@@ -66,9 +66,12 @@ int layout_open_blob(const struct bundle *where, const struct digest *d, uint64_
 	struct file_range *r, struct error **err);
 
 /*
- * A manifest, index or config: read, verified by size and digest, parsed. `what` is for errors
- * ("manifest").
+ * A manifest, index or config: read, verified by size and digest; d->size bytes and a NUL behind,
+ * which the caller frees.
  */
+char *layout_read_bytes(const struct bundle *where, const struct descriptor *d, struct error **err);
+
+/* The same, parsed. `what` is for errors ("manifest"). */
 json_t *layout_read_object(const struct bundle *where, const struct descriptor *d, const char *what,
 	struct error **err);
 

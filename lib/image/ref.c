@@ -6,11 +6,15 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "fmt/reference.h"
+#include "lib/base/digest.h"
 #include "lib/base/mem.h"
+#include "lib/base/text.h"
 
-#define KNOWN                                                                          \
-	"oci:DIR[:TAG] (an image layout), oci-archive:FILE[:TAG], docker-archive:FILE" \
-	"[:NAME:TAG] or tar:FILE[,FILE...] (layer tars, lowest first)"
+#define KNOWN                                                                               \
+	"docker://[HOST[:PORT]/]NAME[:TAG] (a registry), oci:DIR[:TAG] (an image layout), " \
+	"oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] or tar:FILE[,FILE...] "     \
+	"(layer tars, lowest first)"
 
 static const struct {
 	const char *prefix;
@@ -22,6 +26,7 @@ static const struct {
 	[TRANSPORT_DOCKER_ARCHIVE] = { "docker-archive:", "file",
 		"docker-archive:FILE[:NAME:TAG]" },
 	[TRANSPORT_TAR] = { "tar:", "file", "tar:FILE[,FILE...], lowest layer first" },
+	[TRANSPORT_DOCKER] = { "docker://", "name", "docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]" },
 };
 
 const char *transport_prefix(enum transport t)
@@ -35,7 +40,6 @@ static const struct {
 	const char *sentence;
 	const char *pipe; /* writes a docker archive to standard output */
 } elsewhere[] = {
-	{ "docker://", "this version does not read or write registries (docker://) yet", NULL },
 	{ "docker-daemon:", "the Docker daemon's store is not read directly", "docker save" },
 	{ "containers-storage:", "the store of podman and buildah is not read directly",
 		"podman save --format docker-archive" },
@@ -78,8 +82,7 @@ static int fail_unknown(const char *spec, struct error **err)
 		error_set(err, 0, "%s: unknown transport \"%.*s:\"", spec, (int)n, spec);
 	else
 		error_set(err, 0, "%s: the transport is missing", spec);
-	return error_hint(err,
-		"write " KNOWN "; an image in a registry: skopeo copy docker://NAME oci:DIR:TAG");
+	return error_hint(err, "write " KNOWN);
 }
 
 static int fail_missing(const struct image_ref *ref, struct error **err)
@@ -124,6 +127,57 @@ static int parse_tar(struct image_ref *ref, const char *rest, struct error **err
 	return 0;
 }
 
+static char *part_dup(struct reference_part p)
+{
+	return p.ptr ? xstrndup(p.ptr, p.len) : NULL;
+}
+
+/* The grammar knows sha384, too, which no registry uses. */
+static int take_digest(struct image_ref *ref, struct reference_part digest, struct error **err)
+{
+	struct digest unused;
+
+	ref->digest = part_dup(digest);
+	if (!ref->digest || digest_parse(&unused, ref->digest, err) == 0)
+		return 0;
+	return error_wrap(err, "%s", ref->spec);
+}
+
+static int parse_docker(struct image_ref *ref, const char *rest, struct error **err)
+{
+	struct reference r;
+	struct fault fault;
+
+	if (!*rest)
+		return fail_missing(ref, err);
+	if (reference_parse(&r, rest, &fault) < 0) {
+		CLEANUP_FREE char *spec = text_shown(ref->spec);
+
+		error_set(err, 0, "%s: %s", spec, fault.what);
+		return error_hint(err, "write %s", transports[TRANSPORT_DOCKER].form);
+	}
+	ref->host = part_dup(r.host);
+	ref->repository = xasprintf("%.*s%.*s", (int)r.prefix.len, r.prefix.ptr ? r.prefix.ptr : "",
+		(int)r.path.len, r.path.ptr);
+	ref->tag = r.tag.ptr || r.digest.ptr ? part_dup(r.tag) : xstrdup("latest");
+	return take_digest(ref, r.digest, err);
+}
+
+static int parse_rest(struct image_ref *ref, const char *rest, struct error **err)
+{
+	switch (ref->transport) {
+	case TRANSPORT_OCI:
+	case TRANSPORT_OCI_ARCHIVE:
+	case TRANSPORT_DOCKER_ARCHIVE:
+		return parse_path(ref, rest, err);
+	case TRANSPORT_TAR:
+		return parse_tar(ref, rest, err);
+	case TRANSPORT_DOCKER:
+		return parse_docker(ref, rest, err);
+	}
+	__builtin_unreachable();
+}
+
 static int parse(struct image_ref *ref, const char *spec, struct error **err)
 {
 	for (size_t i = 0; i < sizeof(transports) / sizeof(*transports); i++) {
@@ -132,8 +186,7 @@ static int parse(struct image_ref *ref, const char *spec, struct error **err)
 		if (strncmp(spec, transports[i].prefix, n) != 0)
 			continue;
 		ref->transport = (enum transport)i;
-		return i == TRANSPORT_TAR ? parse_tar(ref, spec + n, err)
-					  : parse_path(ref, spec + n, err);
+		return parse_rest(ref, spec + n, err);
 	}
 	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++)
 		if (strncmp(spec, elsewhere[i].prefix, strlen(elsewhere[i].prefix)) == 0)
@@ -150,12 +203,21 @@ int image_ref_parse(struct image_ref *ref, const char *spec, struct error **err)
 	return -1;
 }
 
+static char *dup_or_null(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
+}
+
 void image_ref_copy(struct image_ref *to, const struct image_ref *from)
 {
 	*to = (struct image_ref){ .transport = from->transport, .n_files = from->n_files };
 	to->spec = xstrdup(from->spec);
-	to->path = from->path ? xstrdup(from->path) : NULL;
-	to->tag = from->tag ? xstrdup(from->tag) : NULL;
+	to->path = dup_or_null(from->path);
+	to->tag = dup_or_null(from->tag);
+	to->host = dup_or_null(from->host);
+	to->repository = dup_or_null(from->repository);
+	to->digest = dup_or_null(from->digest);
+	to->registry = from->registry;
 	to->files = from->files ? xcalloc(from->n_files, sizeof(*to->files)) : NULL;
 	for (size_t i = 0; i < from->n_files; i++)
 		to->files[i] = xstrdup(from->files[i]);
@@ -166,6 +228,9 @@ void image_ref_free(struct image_ref *ref)
 	free(ref->spec);
 	free(ref->path);
 	free(ref->tag);
+	free(ref->host);
+	free(ref->repository);
+	free(ref->digest);
 	for (size_t i = 0; i < ref->n_files; i++)
 		free(ref->files[i]);
 	free(ref->files);

@@ -25,25 +25,38 @@ struct bundle source_bundle(const struct image_source *src)
 	};
 }
 
-static int open_archive(struct image_source *src, struct error **err)
+struct origin source_origin(const struct image_source *src)
 {
-	src->archive = archive_open(src->ref.path, err);
-	return src->archive ? 0 : -1;
+	return (struct origin){ .layout = source_bundle(src), .remote = src->remote };
+}
+
+/* What the reference names is there to be looked into, where it is one thing. */
+static int open_place(struct image_source *src, struct error **err)
+{
+	switch (src->ref.transport) {
+	case TRANSPORT_OCI_ARCHIVE:
+	case TRANSPORT_DOCKER_ARCHIVE:
+		src->archive = archive_open(src->ref.path, err);
+		return src->archive ? 0 : -1;
+	case TRANSPORT_DOCKER:
+		src->remote = remote_open(&src->ref, err);
+		return src->remote ? 0 : -1;
+	default:
+		return 0;
+	}
 }
 
 static int open_by_transport(
 	struct image_source *src, const struct platform *wanted, bool converted, struct error **err)
 {
+	if (open_place(src, err) < 0)
+		return -1;
 	switch (src->ref.transport) {
 	case TRANSPORT_OCI:
-		return source_open_layout(src, wanted, converted, err);
 	case TRANSPORT_OCI_ARCHIVE:
-		if (open_archive(src, err) < 0)
-			return -1;
-		return source_open_layout(src, wanted, converted, err);
+	case TRANSPORT_DOCKER:
+		return source_open_oci(src, wanted, converted, err);
 	case TRANSPORT_DOCKER_ARCHIVE:
-		if (open_archive(src, err) < 0)
-			return -1;
 		return source_open_docker(src, wanted, err);
 	case TRANSPORT_TAR:
 		return source_open_tars(src, wanted, err);
@@ -74,6 +87,17 @@ struct image_source *image_source_open_converted(
 	return open_ref(ref, wanted, true, err);
 }
 
+struct image_source *source_open_named(
+	const struct image_ref *ref, struct choice *c, struct error **err)
+{
+	CLEANUP_IMAGE_SOURCE struct image_source *src = source_new(ref);
+
+	if (open_place(src, err) == 0 && source_find_named(src, c, err) == 0)
+		return take_ptr(src);
+	error_wrap(err, "%s", ref->spec);
+	return NULL;
+}
+
 static int open_one(struct image_list *list, const struct image_ref *ref, struct error **err)
 {
 	struct image_source *src = image_source_open(ref, NULL, err);
@@ -90,11 +114,10 @@ int image_list_open(struct image_list *list, const struct image_ref *ref, struct
 	CLEANUP_IMAGE_SOURCE struct image_source *first = NULL;
 
 	*list = (struct image_list){ 0 };
-	if (ref->transport != TRANSPORT_OCI && ref->transport != TRANSPORT_OCI_ARCHIVE)
+	if (ref->transport == TRANSPORT_TAR || ref->transport == TRANSPORT_DOCKER_ARCHIVE)
 		return open_one(list, ref, err);
 	first = source_new(ref);
-	if ((ref->transport == TRANSPORT_OCI || open_archive(first, err) == 0) &&
-		source_open_layout_all(list, first, err) == 0)
+	if (open_place(first, err) == 0 && source_open_oci_all(list, first, err) == 0)
 		return 0;
 	image_list_free(list);
 	return error_wrap(err, "%s", ref->spec);
@@ -108,27 +131,20 @@ void image_list_free(struct image_list *list)
 	*list = (struct image_list){ 0 };
 }
 
-static int open_layer(struct image_source *src, size_t i, struct file_range *r, struct error **err)
-{
-	const struct image_layer *l = &src->layers[i];
-	struct bundle where = source_bundle(src);
-
-	if (l->file)
-		return bundle_open(&where, l->file, r, err);
-	return layout_open_blob(&where, &l->digest, l->size, r, err);
-}
-
 struct stream *image_source_open_layer(struct image_source *src, size_t i, struct error **err)
 {
 	const struct image_layer *l = &src->layers[i];
+	struct origin where = source_origin(src);
 	struct file_range r;
+	int fd;
 
 	if (src->ref.transport == TRANSPORT_TAR) {
-		int fd = source_open_tar_file(src, i, err);
-
+		fd = source_open_tar_file(src, i, err);
 		return fd < 0 ? NULL : stream_from_fd(fd, l->name);
 	}
-	if (open_layer(src, i, &r, err) < 0)
+	if (!l->file)
+		return origin_open_stream(&where, &l->digest, l->size, l->name, err);
+	if (bundle_open(&where.layout, l->file, &r, err) < 0)
 		return NULL;
 	return stream_from_range(r.fd, r.offset, r.size, l->name);
 }
@@ -139,10 +155,12 @@ int image_source_open_blob(
 	struct bundle where = source_bundle(src);
 
 	*r = FILE_RANGE_NONE;
+	if (src->remote)
+		return source_open_remote_blob(src, d, r, err);
 	if (src->ref.transport == TRANSPORT_OCI || src->ref.transport == TRANSPORT_OCI_ARCHIVE)
 		return layout_find_blob(&where, d, r, err);
-	return error_set(
-		err, 0, "%s: only image layouts keep blobs by their digests", src->ref.spec);
+	return error_set(err, 0,
+		"%s: only image layouts and registries keep blobs by their digests", src->ref.spec);
 }
 
 char *image_source_blob_path(struct image_source *src, const struct digest *d, struct error **err)
@@ -150,8 +168,8 @@ char *image_source_blob_path(struct image_source *src, const struct digest *d, s
 	if (src->ref.transport == TRANSPORT_OCI)
 		return layout_blob_path(src->ref.path, d);
 	error_set(err, 0, "%s: only image layouts (oci:) keep blobs in files", src->ref.spec);
-	if (src->ref.transport == TRANSPORT_OCI_ARCHIVE)
-		error_hint(err, "unpack it: skopeo copy %s oci:DIR:TAG", src->ref.spec);
+	if (src->ref.transport != TRANSPORT_DOCKER_ARCHIVE && src->ref.transport != TRANSPORT_TAR)
+		error_hint(err, "copy it: skopeo copy %s oci:DIR:TAG", src->ref.spec);
 	return NULL;
 }
 
@@ -169,9 +187,11 @@ void image_source_free(struct image_source *src)
 	json_decref(src->manifest);
 	json_decref(src->config);
 	json_decref(src->platform);
+	json_decref(src->attestations);
 	free(src->manifest_media_type);
 	free(src->platform_text);
 	archive_unref(src->archive);
+	remote_unref(src->remote);
 	image_ref_free(&src->ref);
 	free(src);
 }

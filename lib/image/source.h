@@ -15,6 +15,7 @@
 #include "lib/image/bundle.h"
 #include "lib/image/platform.h"
 #include "lib/image/ref.h"
+#include "lib/image/remote.h"
 #include "lib/stream/stream.h"
 
 struct image_layer {
@@ -32,6 +33,7 @@ struct image_layer {
 struct image_source {
 	struct image_ref ref;
 	struct archive *archive; /* of the transports that are one, else NULL */
+	struct remote *remote; /* of docker://, else NULL */
 	json_t *manifest; /* an object; made up for tar: and docker-archive: */
 	json_t *config; /* the image config, an object */
 	struct digest manifest_digest; /* as found (all zero for a made-up one) */
@@ -40,6 +42,7 @@ struct image_source {
 	struct image_layer *layers; /* lowest first */
 	size_t n_layers;
 	json_t *platform; /* what an index says of it, an object, or NULL */
+	json_t *attestations; /* descriptors of those that its index lists, an array, or NULL */
 	char *platform_text; /* "linux/amd64", for messages */
 	bool stdin_used; /* tar:- can be opened once */
 };
@@ -82,8 +85,10 @@ void image_list_free(struct image_list *list); /* what it holds, not list itself
 struct stream *image_source_open_layer(struct image_source *src, size_t i, struct error **err);
 
 /*
- * Open a blob of a layout, in a directory or an archive. Neither its size nor its bytes are
- * verified. The error has the code ENOENT when the blob is not there.
+ * Open a blob, a manifest or a config by its digest, where the source keeps them so. Of a layout,
+ * in a directory or an archive, neither its size nor its bytes are verified. Of a registry it must
+ * be one of the image's own; it is fetched whole and verified, once. The error has the code ENOENT
+ * when it is not there.
  */
 int image_source_open_blob(
 	struct image_source *src, const struct digest *d, struct file_range *r, struct error **err);

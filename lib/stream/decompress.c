@@ -262,6 +262,12 @@ static ssize_t decompress_read(struct stream *s, void *buf, size_t len, struct e
 	return (ssize_t)fill;
 }
 
+/* What is buffered here is little: whether read() would block depends on `in`. */
+static bool decompress_ready(struct stream *s, void (*wake)(void *arg), void *arg)
+{
+	return stream_ready(((struct decompressor *)s)->in, wake, arg);
+}
+
 static void decompress_close(struct stream *s)
 {
 	struct decompressor *d = (struct decompressor *)s;
@@ -277,7 +283,7 @@ struct stream *stream_decompress(struct stream *in)
 	struct decompressor *d = xmalloc(sizeof(*d));
 
 	memset(d, 0, offsetof(struct decompressor, input)); /* not the input: it is large */
-	d->stream = (struct stream){ .read = decompress_read, .close = decompress_close };
+	d->stream = (struct stream){ decompress_read, decompress_close, decompress_ready };
 	d->in = in;
 	return &d->stream;
 }

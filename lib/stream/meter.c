@@ -21,6 +21,11 @@ static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error 
 	return n;
 }
 
+static bool meter_ready(struct stream *s, void (*wake)(void *arg), void *arg)
+{
+	return stream_ready(((struct meter *)s)->in, wake, arg);
+}
+
 static void meter_close(struct stream *s)
 {
 	struct meter *m = (struct meter *)s;
@@ -33,6 +38,6 @@ struct stream *stream_meter(struct stream *in, _Atomic uint64_t *count)
 {
 	struct meter *m = xzalloc(sizeof(*m));
 
-	*m = (struct meter){ { meter_read, meter_close }, in, count };
+	*m = (struct meter){ { meter_read, meter_close, meter_ready }, in, count };
 	return &m->stream;
 }

@@ -12,8 +12,7 @@
 
 enum { BUFFER_SIZE = 256 * 1024 };
 
-/* Not /tmp: that may be memory. */
-static const char *temporary_dir(void)
+const char *spool_dir(void)
 {
 	const char *dir = getenv("TMPDIR");
 
@@ -55,7 +54,7 @@ static int write_all(int fd, const char *p, size_t len, const char *dir, struct 
 
 int stream_spool(struct stream *in, uint64_t *size, struct error **err)
 {
-	const char *dir = temporary_dir();
+	const char *dir = spool_dir();
 	CLEANUP_FD int fd = open_temporary(dir, err);
 	CLEANUP_FREE char *buf = xmalloc(BUFFER_SIZE);
 	ssize_t n = 0;
@@ -70,4 +69,14 @@ int stream_spool(struct stream *in, uint64_t *size, struct error **err)
 			return take_fd(&fd);
 	}
 	return error_set(err, 0, "interrupted; nothing has been written");
+}
+
+int spool_bytes(const void *p, size_t len, struct error **err)
+{
+	const char *dir = spool_dir();
+	CLEANUP_FD int fd = open_temporary(dir, err);
+
+	if (fd < 0 || write_all(fd, p, len, dir, err) < 0)
+		return -1;
+	return take_fd(&fd);
 }

@@ -11,4 +11,10 @@
  */
 int stream_spool(struct stream *in, uint64_t *size, struct error **err);
 
+/* The same of bytes in memory. */
+int spool_bytes(const void *p, size_t len, struct error **err);
+
+/* $TMPDIR or /var/tmp: not /tmp, which may be memory. */
+const char *spool_dir(void);
+
 #endif

@@ -58,6 +58,11 @@ static ssize_t verified_read(struct stream *s, void *buf, size_t len, struct err
 	return n;
 }
 
+static bool verified_ready(struct stream *s, void (*wake)(void *arg), void *arg)
+{
+	return stream_ready(((struct verified *)s)->in, wake, arg);
+}
+
 static void verified_close(struct stream *s)
 {
 	struct verified *v = (struct verified *)s;
@@ -72,7 +77,7 @@ struct stream *stream_verify(struct stream *in, const struct digest *digest, uin
 	struct verified *v = xzalloc(sizeof(*v));
 
 	*v = (struct verified){
-		.stream = { .read = verified_read, .close = verified_close },
+		.stream = { verified_read, verified_close, verified_ready },
 		.in = in,
 		.hasher = hasher_new(digest->algo),
 		.digest = *digest,

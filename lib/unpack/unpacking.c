@@ -68,14 +68,17 @@ static void run_check(struct job *job)
 	}
 }
 
+/* Of raw blobs: a compressed one is verified frame by frame, as it is read. */
 static int start_checks(struct unpacking *u, struct error **err)
 {
 	for (size_t i = 0; i < u->found.n_devices; i++) {
 		const struct image_layer *l = u->found.devices[i];
 		struct blob_check *c = &u->checks[i];
-		struct stream *s =
-			image_source_open_layer(u->src, (size_t)(l - u->src->layers), err);
+		struct stream *s;
 
+		if (erofs_layer_is_zstd(l, err))
+			continue;
+		s = image_source_open_layer(u->src, (size_t)(l - u->src->layers), err);
 		if (!s)
 			return -1;
 		*c = (struct blob_check){ .job.run = run_check, .u = u, .layer = l };
@@ -110,15 +113,15 @@ static int open_devices(struct unpacking *u, struct error **err)
 {
 	if (parts_check_count(u->bootstrap, &u->found, err) < 0)
 		return -1;
+	u->cache = frame_cache_new(2 * u->options->jobs + 2);
 	u->devices = xcalloc(u->found.n_devices, sizeof(struct device *));
 	u->checks = xcalloc(u->found.n_devices, sizeof(*u->checks));
 	for (size_t i = 0; i < u->found.n_devices; i++) {
 		const struct image_layer *l = u->found.devices[i];
 
-		if (parts_check_device(u->bootstrap, (unsigned)i, l, err) < 0)
-			return -1;
-		u->devices[i] = image_device_open(u->src, l, err);
-		if (!u->devices[i])
+		u->devices[i] = image_device_open(u->src, l, u->cache, err);
+		if (!u->devices[i] || parts_check_device(u->bootstrap, (unsigned)i, l,
+					      device_size(u->devices[i]), err) < 0)
 			return -1;
 	}
 	return 0;
@@ -177,6 +180,7 @@ void unpacking_end(struct unpacking *u)
 	}
 	free(u->checks);
 	free(u->devices);
+	frame_cache_free(u->cache);
 	if (u->bootstrap)
 		bootstrap_close(u->bootstrap);
 	erofs_found_free(&u->found);

@@ -22,6 +22,7 @@ struct unpacking {
 	struct erofs_found found;
 	struct bootstrap *bootstrap;
 	struct device **devices;
+	struct frame_cache *cache; /* theirs */
 	struct content content;
 	struct workers *workers;
 	struct blob_check *checks; /* one for each device */

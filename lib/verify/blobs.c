@@ -6,9 +6,13 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "fmt/erofs.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
+#include "lib/blob/decoder.h"
+#include "lib/image/device.h"
 #include "lib/image/erofs.h"
+#include "lib/verify/parts.h"
 #include "lib/verify/users.h"
 
 enum { READ_SIZE = 64 * EROFS_BLOCK_SIZE };
@@ -17,132 +21,169 @@ enum { READ_SIZE = 64 * EROFS_BLOCK_SIZE };
 
 struct pass {
 	struct blob *blob;
+	const struct image_layer *layer;
 	struct stream *stream;
-	struct hasher *digest, *diff_id; /* diff_id: NULL when it is the same */
-	size_t tail; /* the next one */
+	struct hasher *digest; /* of the bytes as stored */
 	uint8_t *buf;
 	size_t fill;
+	/* compressed: */
+	struct range_map *map;
+	struct decoder *decoder;
+	uint8_t *stored, *content;
 };
 
 static void pass_free(struct pass *p)
 {
 	cleanup_stream_(&p->stream);
 	hasher_free(p->digest);
-	hasher_free(p->diff_id);
+	range_map_free(p->map);
+	decoder_free(p->decoder);
+	free(p->stored);
+	free(p->content);
 	free(p->buf);
 }
 
-/* Whole blocks, as long as there are any. */
-static int fill_buffer(struct pass *p, struct error **err)
+/* `want` bytes, fewer only at the end. */
+static int read_some(struct pass *p, uint8_t *buf, size_t want, struct error **err)
 {
 	ssize_t n = 1;
 
-	for (p->fill = 0; p->fill < READ_SIZE && n; p->fill += (size_t)n) {
+	for (p->fill = 0; p->fill < want && n; p->fill += (size_t)n) {
 		if (interrupt_pending())
 			return error_set(err, 0, "interrupted");
-		n = p->stream->read(p->stream, p->buf + p->fill, READ_SIZE - p->fill, err);
+		n = p->stream->read(p->stream, buf + p->fill, want - p->fill, err);
 		if (n < 0)
 			return -1;
 	}
+	hasher_update(p->digest, buf, p->fill);
+	p->blob->size += p->fill;
+	*p->blob->done += p->fill;
 	return 0;
 }
 
-static void compare_first_block(struct blob *b, const uint8_t *have, size_t len)
+/* To the end, or one buffer past the descriptor's size. Raw bytes are the content. */
+static int read_rest(struct pass *p, bool content, struct error **err)
 {
-	uint8_t want[EROFS_BLOCK_SIZE];
-
-	erofs_empty_image(want);
-	for (size_t i = 0; i < sizeof(want) && !b->first_differs; i++) {
-		b->first_differs = i >= len || have[i] != want[i];
-		b->first_at = (uint16_t)i;
-	}
-}
-
-static void look_at_tail(struct blob *b, const struct tail *t, const uint8_t *block)
-{
-	for (unsigned i = t->used; i < EROFS_BLOCK_SIZE; i++) {
-		if (!block[i])
-			continue;
-		if (b->n_bad < BAD_TAILS_MAX)
-			b->bad[b->n_bad] = (struct bad_tail){ t, (uint16_t)i };
-		b->n_bad++;
-		return;
-	}
-}
-
-/* Those in the buffer, whose bytes begin at `blk`. */
-static void look_at_tails(struct pass *p, uint64_t blk)
-{
-	struct blob *b = p->blob;
-
-	for (; p->tail < b->n_tails; p->tail++) {
-		const struct tail *t = &b->tails[p->tail];
-		uint64_t i = t->blk - blk;
-
-		if ((i + 1) * EROFS_BLOCK_SIZE > p->fill)
-			return;
-		look_at_tail(b, t, p->buf + i * EROFS_BLOCK_SIZE);
-	}
-}
-
-/* No more than one buffer past the descriptor's size. */
-static int read_all(struct pass *p, struct error **err)
-{
-	struct blob *b = p->blob;
-
 	do {
-		if (fill_buffer(p, err) < 0)
+		if (read_some(p, p->buf, READ_SIZE, err) < 0)
 			return -1;
-		if (b->is_device && !b->size)
-			compare_first_block(b, p->buf, p->fill);
-		look_at_tails(p, b->size / EROFS_BLOCK_SIZE);
-		b->size += p->fill;
-		*b->done += p->fill;
-		hasher_update(p->digest, p->buf, p->fill);
-		if (p->diff_id)
-			hasher_update(p->diff_id, p->buf, p->fill);
-	} while (p->fill == READ_SIZE && b->size <= b->src->layers[b->layer].size);
+		if (content)
+			blob_content_take(&p->blob->content, p->buf, p->fill);
+	} while (p->fill == READ_SIZE && p->blob->size <= p->layer->size);
 	return 0;
 }
 
-static int compare_digests(const struct image_layer *l, struct pass *p, struct error **err)
+static void keep_bad_frame(struct blob *b, const struct frame *f, struct error *fault)
 {
-	struct digest have, uncompressed;
+	if (b->n_bad < BAD_FRAMES_MAX)
+		b->bad[b->n_bad] = (struct bad_frame){ f->offset, f->size, fault };
+	else
+		error_free(fault);
+	b->n_bad++;
+}
+
+/* A bad frame does not end the pass: the others may be bad, too. */
+static int read_frame(struct pass *p, const struct frame *f, struct error **err)
+{
+	struct error *fault = NULL;
+
+	if (read_some(p, p->stored, f->stored_size, err) < 0)
+		return -1;
+	if (p->fill < f->stored_size)
+		return error_set(err, 0, "it ends within frame %" PRIu32, f->number);
+	if (frame_verify(f, p->stored, &fault) < 0 ||
+		decoder_decode(p->decoder, f, p->stored, p->content, &fault) < 0) {
+		error_wrap(&fault, "frame %" PRIu32 " (bytes %" PRIu64 " to %" PRIu64 ")",
+			f->number, f->stored_offset, f->stored_offset + f->stored_size);
+		keep_bad_frame(p->blob, f, fault);
+		blob_content_take(&p->blob->content, NULL, f->size);
+		return 0;
+	}
+	blob_content_take(&p->blob->content, p->content, f->size);
+	return 0;
+}
+
+static int read_frames(struct pass *p, struct error **err)
+{
+	p->map = image_range_map_open(p->blob->src, p->layer, err);
+	if (!p->map)
+		return -1;
+	p->decoder = decoder_new();
+	p->stored = xmalloc(range_map_largest_stored(p->map));
+	p->content = xmalloc(range_map_largest(p->map));
+	for (uint32_t i = 0; i < range_map_n_frames(p->map); i++) {
+		struct frame f = range_map_frame(p->map, i);
+
+		if (read_frame(p, &f, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int compare_size(const struct pass *p, struct error **err)
+{
+	if (p->blob->size == p->layer->size)
+		return 0;
+	return error_set(err, 0, "it has %s than the %" PRIu64 " bytes of its descriptor",
+		p->blob->size < p->layer->size ? "fewer" : "more", p->layer->size);
+}
+
+/* A frame that is bad makes a bad digest: that need not be said again. */
+static int compare_digest(struct pass *p, struct digest *have, struct error **err)
+{
 	char text[DIGEST_MAX_STR];
 
-	hasher_final(p->digest, &have);
-	if (!digest_equal(&have, &l->digest))
-		return error_set(
-			err, 0, "its bytes have the digest %s", digest_format(&have, text));
-	uncompressed = have;
-	if (p->diff_id)
-		hasher_final(p->diff_id, &uncompressed);
+	hasher_final(p->digest, have);
+	if (digest_equal(have, &p->layer->digest) || p->blob->n_bad)
+		return 0;
+	return error_set(err, 0, "its bytes have the digest %s", digest_format(have, text));
+}
+
+static int compare_content(
+	const struct image_layer *l, const struct digest *have, struct error **err)
+{
+	struct digest annotated;
+	char text[DIGEST_MAX_STR];
+
 	if (!l->has_diff_id)
 		return error_set(err, 0, "the config has no diff_id for it");
-	/* raw: stored and uncompressed bytes are the same */
-	if (!strcmp(l->media_type, EROFS_MEDIA_TYPE) && !digest_equal(&uncompressed, &l->diff_id))
-		return error_set(err, 0, "the config's diff_id is not the digest of its bytes, %s",
-			digest_format(&uncompressed, text));
-	return 0;
+	if (!digest_equal(have, &l->diff_id))
+		return error_set(err, 0,
+			"the config's diff_id is not the digest of its %sbytes, %s",
+			!strcmp(l->media_type, EROFS_MEDIA_TYPE) ? "" : "uncompressed ",
+			digest_format(have, text));
+	return erofs_layer_is_zstd(l, err) > 0 ? parts_content_digest(l, &annotated, err) : 0;
+}
+
+static int read_blob(struct pass *p, bool zstd, struct error **err)
+{
+	if (zstd && read_frames(p, err) < 0)
+		return -1;
+	return read_rest(p, !zstd, err);
 }
 
 static int check_blob(struct blob *b, struct error **err)
 {
 	const struct image_layer *l = &b->src->layers[b->layer];
-	CLEANUP(pass_free) struct pass p = { .blob = b, .buf = xmalloc(READ_SIZE) };
+	CLEANUP(pass_free) struct pass p = { .blob = b, .layer = l, .buf = xmalloc(READ_SIZE) };
+	int zstd = erofs_layer_is_zstd(l, err);
+	struct digest stored, content;
+	bool hash = zstd || (l->has_diff_id && l->diff_id.algo != l->digest.algo);
 
+	if (zstd < 0)
+		return -1;
 	p.stream = image_source_open_layer(b->src, b->layer, err);
 	if (!p.stream)
 		return -1;
 	p.digest = hasher_new(l->digest.algo);
-	if (l->has_diff_id && l->diff_id.algo != l->digest.algo)
-		p.diff_id = hasher_new(l->diff_id.algo);
-	if (read_all(&p, err) < 0)
+	blob_content_start(&b->content,
+		hash ? hasher_new(l->has_diff_id ? l->diff_id.algo : DIGEST_SHA256) : NULL);
+	if (read_blob(&p, zstd, err) < 0 || compare_size(&p, err) < 0)
 		return -1;
-	if (b->size != l->size)
-		return error_set(err, 0, "it has %s than the %" PRIu64 " bytes of its descriptor",
-			b->size < l->size ? "fewer" : "more", l->size);
-	return compare_digests(l, &p, err);
+	blob_content_end(&b->content, &content);
+	if (compare_digest(&p, &stored, err) < 0)
+		return -1;
+	return b->n_bad ? 0 : compare_content(l, hash ? &content : &stored, err);
 }
 
 static void run_blob(struct job *job)
@@ -162,12 +203,12 @@ void blob_post(struct blob *blob, struct workers *w)
 
 /* ---- what it found ---- */
 
-static void report_digest(struct blob *blob, const struct bootstrap *b, struct faults *faults)
+static void report_fault(struct blob *blob, const struct bootstrap *b, struct faults *faults)
 {
 	CLEANUP_ERROR struct error *fault = take_ptr(blob->fault);
 	CLEANUP_FREE char *users = NULL;
 
-	if (!blob->is_device) {
+	if (!blob->content.is_device) {
 		faults_add(faults, "%s, the bootstrap", fault->msg);
 		return;
 	}
@@ -179,15 +220,22 @@ static void report_digest(struct blob *blob, const struct bootstrap *b, struct f
 		faults_take(faults, &fault);
 }
 
-static void report_tail(const struct blob *blob, const struct bad_tail *bad,
+static void report_frame(const struct blob *blob, const struct bad_frame *bad,
 	const struct bootstrap *b, struct faults *faults)
 {
-	CLEANUP_FREE char *users = users_of_blocks(b, (unsigned)blob->layer + 1, bad->tail->blk, 1);
+	const char *name = blob->src->layers[blob->layer].name;
+	uint64_t first = bad->offset / EROFS_BLOCK_SIZE;
+	uint64_t end = (bad->offset + bad->size + EROFS_BLOCK_SIZE - 1) / EROFS_BLOCK_SIZE;
+	CLEANUP_FREE char *users = NULL;
 
-	faults_add(faults,
-		"%s: byte %" PRIu64 " is not zero, though it lies behind the end of a file: %s",
-		blob->src->layers[blob->layer].name,
-		(uint64_t)bad->tail->blk * EROFS_BLOCK_SIZE + bad->at, users);
+	if (!blob->content.is_device) {
+		faults_add(faults, "%s, the bootstrap: %s", name, bad->fault->msg);
+		return;
+	}
+	if (b)
+		users = users_of_blocks(b, (unsigned)blob->layer + 1, first, end - first);
+	faults_add(faults, "%s: %s%s%s", name, bad->fault->msg,
+		users ? "; with data in this frame: " : "", users ? users : "");
 }
 
 void blob_report(struct blob *blob, const struct bootstrap *b, struct faults *faults)
@@ -195,13 +243,19 @@ void blob_report(struct blob *blob, const struct bootstrap *b, struct faults *fa
 	const char *name = blob->src->layers[blob->layer].name;
 
 	if (blob->fault)
-		report_digest(blob, b, faults);
-	if (blob->first_differs)
-		faults_add(faults, "%s: byte %u: its first block is not the empty EROFS image",
-			name, blob->first_at);
-	for (size_t i = 0; b && i < blob->n_bad && i < BAD_TAILS_MAX; i++)
-		report_tail(blob, &blob->bad[i], b, faults);
-	if (blob->n_bad > BAD_TAILS_MAX)
-		faults_add(faults, "%s: %zu more files have bytes behind their end", name,
-			blob->n_bad - BAD_TAILS_MAX);
+		report_fault(blob, b, faults);
+	for (size_t i = 0; i < blob->n_bad && i < BAD_FRAMES_MAX; i++)
+		report_frame(blob, &blob->bad[i], b, faults);
+	if (blob->n_bad > BAD_FRAMES_MAX)
+		faults_add(
+			faults, "%s: %zu more frames are bad", name, blob->n_bad - BAD_FRAMES_MAX);
+	blob_content_report(&blob->content, name, (unsigned)blob->layer + 1, b, faults);
+}
+
+void blob_free(struct blob *blob)
+{
+	for (size_t i = 0; i < blob->n_bad && i < BAD_FRAMES_MAX; i++)
+		error_free(blob->bad[i].fault);
+	blob_content_free(&blob->content);
+	error_free(blob->fault);
 }

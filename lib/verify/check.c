@@ -25,6 +25,8 @@ struct check {
 	struct bootstrap *b; /* NULL when it cannot be opened */
 	struct structure structure;
 	struct blob *blobs; /* one for each layer */
+	uint64_t *sizes; /* of the devices, uncompressed; 0: not known */
+	bool sizes_known; /* all of them */
 	/* the source's layers, read on a worker */
 	struct job source_job;
 	struct source_tree source;
@@ -70,6 +72,7 @@ static int compare_trees(struct check *c, struct device **devices, struct error 
 static int compare(struct check *c, struct error **err)
 {
 	size_t n = c->found.n_devices;
+	CLEANUP_FRAME_CACHE struct frame_cache *cache = frame_cache_new(2 * c->options->jobs + 2);
 	CLEANUP_FREE struct device **devices = xcalloc(n ? n : 1, sizeof(*devices));
 	int rc;
 
@@ -84,7 +87,7 @@ static int compare(struct check *c, struct error **err)
 	for (size_t i = 0; i < n; i++) {
 		CLEANUP_ERROR struct error *told = NULL;
 
-		devices[i] = image_device_open(c->src, c->found.devices[i], &told);
+		devices[i] = image_device_open(c->src, c->found.devices[i], cache, &told);
 	}
 	rc = compare_trees(c, devices, err);
 	for (size_t i = 0; i < n; i++)
@@ -94,10 +97,25 @@ static int compare(struct check *c, struct error **err)
 
 /* ---- the image ---- */
 
+/* Faults of a chunk index are told by the pass over its blob. */
+static void find_sizes(struct check *c)
+{
+	c->sizes = xcalloc(c->found.n_devices, sizeof(*c->sizes));
+	c->sizes_known = true;
+	for (size_t i = 0; i < c->found.n_devices; i++) {
+		CLEANUP_ERROR struct error *told = NULL;
+
+		if (image_device_size(c->src, c->found.devices[i], &c->sizes[i], &told) == 0)
+			continue;
+		c->sizes[i] = 0;
+		c->sizes_known = false;
+	}
+}
+
 static int open_bootstrap(struct check *c, struct error **err)
 {
 	for (size_t i = 0; i < c->found.n_devices; i++)
-		if (parts_check_raw(c->found.devices[i], err) < 0)
+		if (erofs_layer_is_zstd(c->found.devices[i], err) < 0)
 			return -1;
 	return parts_bootstrap_fd(c->src, c->found.bootstrap, err);
 }
@@ -110,9 +128,12 @@ static void check_devices(struct check *c)
 		faults_take(&c->r->faults, &fault);
 		return;
 	}
-	for (unsigned i = 0; i < c->found.n_devices; i++)
-		if (parts_check_device(c->b, i, c->found.devices[i], &fault) < 0)
+	for (unsigned i = 0; i < c->found.n_devices; i++) {
+		const struct image_layer *l = c->found.devices[i];
+
+		if (c->sizes[i] && parts_check_device(c->b, i, l, c->sizes[i], &fault) < 0)
 			faults_take(&c->r->faults, &fault);
+	}
 }
 
 /* A link count without a path, which the walk finds, too, and with one. */
@@ -146,7 +167,8 @@ static void check_bootstrap(struct check *c)
 	CLEANUP_FD int fd = open_bootstrap(c, &fault);
 
 	if (fd >= 0) {
-		parts_validate(fd, &c->found, &fault);
+		if (c->sizes_known)
+			parts_validate(fd, &c->found, c->sizes, &fault);
 		c->b = bootstrap_open(fd, &repeated);
 	}
 	if (c->b) {
@@ -168,12 +190,12 @@ static void post_blobs(struct check *c)
 		*blob = (struct blob){
 			.src = c->src,
 			.layer = i,
-			.is_device = &c->src->layers[i] != c->found.bootstrap,
+			.content.is_device = &c->src->layers[i] != c->found.bootstrap,
 			.done = &c->done,
 		};
-		if (blob->is_device)
-			blob->n_tails =
-				structure_tails(&c->structure, (unsigned)i + 1, &blob->tails);
+		if (blob->content.is_device)
+			blob->content.n_tails = structure_tails(
+				&c->structure, (unsigned)i + 1, &blob->content.tails);
 		blob_post(blob, c->workers);
 	}
 }
@@ -197,6 +219,7 @@ static int check_parts(struct check *c, struct error **err)
 		workers_post(c->workers, 0, &c->source_job);
 	}
 	documents_check(c->src, &c->r->faults);
+	find_sizes(c);
 	check_bootstrap(c);
 	post_blobs(c);
 	workers_wait(c->workers);
@@ -214,8 +237,9 @@ static void finish(struct check *c)
 {
 	workers_stop(c->workers);
 	for (size_t i = 0; i < c->src->n_layers; i++)
-		error_free(c->blobs[i].fault);
+		blob_free(&c->blobs[i]);
 	free(c->blobs);
+	free(c->sizes);
 	cleanup_bootstrap_(&c->b);
 	structure_free(&c->structure);
 	if (c->options->against)

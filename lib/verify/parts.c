@@ -6,22 +6,23 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/base/mem.h"
 #include "lib/bootstrap/validate.h"
+#include "lib/image/device.h"
 #include "lib/image/layout.h"
 #include "lib/stream/spool.h"
 
 #define READ_SIZE 262144u
 
-struct image_source *parts_open_image(
-	const char *spec, const struct platform *wanted, struct error **err)
+struct image_source *parts_open_image(const char *spec, const struct registry_options *registry,
+	const struct platform *wanted, struct error **err)
 {
 	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
 
 	if (image_ref_parse(&ref, spec, err) < 0)
 		return NULL;
+	ref.registry = registry;
 	return image_source_open_converted(&ref, wanted, err);
 }
 
@@ -69,74 +70,66 @@ char *parts_read_config(struct image_source *src, size_t *size, struct error **e
 	return read_whole(src, &d, "config", size, err);
 }
 
-int parts_check_raw(const struct image_layer *l, struct error **err)
+int parts_content_digest(const struct image_layer *l, struct digest *d, struct error **err)
 {
-	if (!strcmp(l->media_type, EROFS_MEDIA_TYPE))
+	int zstd = erofs_layer_is_zstd(l, err);
+	const char *text;
+
+	*d = l->digest;
+	if (zstd <= 0)
+		return zstd;
+	text = json_string_value(json_object_get(l->annotations, EROFS_UNCOMPRESSED));
+	if (digest_parse(d, text ? text : "", err) < 0)
+		return error_wrap(err, "%s: " EROFS_UNCOMPRESSED, l->name);
+	if (!l->has_diff_id || digest_equal(d, &l->diff_id))
 		return 0;
-	if (!strcmp(l->media_type, EROFS_MEDIA_TYPE_ZSTD)) {
-		error_set(err, 0, "%s is compressed: this version reads raw EROFS only", l->name);
-		return error_hint(err, "erofs-convert convert --compression none");
-	}
-	return error_set(err, 0, "%s has the media type %s instead of %s", l->name, l->media_type,
-		EROFS_MEDIA_TYPE);
-}
-
-/* The file's absolute path, if it is one and has the descriptor's size. The caller frees it. */
-static char *find_file(struct image_source *src, const struct image_layer *l, struct error **err)
-{
-	CLEANUP_FREE char *path = image_source_blob_path(src, &l->digest, err);
-	CLEANUP_FREE char *real = NULL;
-	struct stat st;
-
-	if (!path)
-		return NULL;
-	real = realpath(path, NULL);
-	if (!real || stat(real, &st) < 0) {
-		error_set(err, errno, "%s: cannot look at %s", l->name, path);
-		error_hint(err, "copying the image again: the layout is not complete");
-		return NULL;
-	}
-	if (!S_ISREG(st.st_mode)) {
-		error_set(err, 0, "%s: %s is not a regular file", l->name, real);
-		return NULL;
-	}
-	if ((uint64_t)st.st_size != l->size) {
-		error_set(err, 0, "%s: %s has %jd bytes, its descriptor says %" PRIu64, l->name,
-			real, (intmax_t)st.st_size, l->size);
-		error_hint(err, "copying the image again");
-		return NULL;
-	}
-	return take_ptr(real);
+	return error_set(err, 0, "%s: " EROFS_UNCOMPRESSED " is not the config's diff_id", l->name);
 }
 
 static int check_digest(int fd, const struct image_layer *l, struct error **err)
 {
-	CLEANUP_HASHER struct hasher *h = hasher_new(l->digest.algo);
 	CLEANUP_FREE uint8_t *buf = xmalloc(READ_SIZE);
-	struct digest d;
+	CLEANUP_HASHER struct hasher *h = NULL;
+	struct digest d, want;
 	off_t at = 0;
 	ssize_t n;
 
+	if (parts_content_digest(l, &want, err) < 0)
+		return -1;
+	h = hasher_new(want.algo);
 	for (; (n = pread(fd, buf, READ_SIZE, at)) > 0; at += n)
 		hasher_update(h, buf, (size_t)n);
 	if (n < 0)
 		return error_set(err, errno, "%s: cannot read it", l->name);
 	hasher_final(h, &d);
-	if (digest_equal(&d, &l->digest))
+	if (digest_equal(&d, &want))
 		return 0;
 	error_set(err, 0, "%s: its bytes have another digest", l->name);
 	return error_hint(err, "copying the image again: the blob is damaged");
 }
 
+/* A compressed one, to a file; each frame is verified. */
+static int inflate_bootstrap(
+	struct image_source *src, const struct image_layer *l, struct error **err)
+{
+	CLEANUP_FRAME_CACHE struct frame_cache *cache = frame_cache_new(1);
+	struct device *device = image_device_open(src, l, cache, err);
+	CLEANUP_STREAM struct stream *s = NULL;
+	uint64_t size;
+
+	if (!device)
+		return -1;
+	s = device_stream(device);
+	return stream_spool(s, &size, err);
+}
+
 /* What lies in an archive is copied out: bytes that are mapped begin at a page. */
-int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, struct error **err)
+static int raw_bootstrap(struct image_source *src, const struct image_layer *l, struct error **err)
 {
 	CLEANUP_FILE_RANGE struct file_range range = FILE_RANGE_NONE;
 	CLEANUP_STREAM struct stream *s = NULL;
 	uint64_t size;
 
-	if (parts_check_raw(l, err) < 0)
-		return -1;
 	if (image_source_open_blob(src, &l->digest, &range, err) < 0)
 		return error_wrap(err, "%s, the bootstrap", l->name);
 	if (!src->archive)
@@ -145,23 +138,33 @@ int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, st
 	return stream_spool(s, &size, err);
 }
 
-int parts_validate(int fd, const struct erofs_found *found, struct error **err)
+int parts_bootstrap_fd(struct image_source *src, const struct image_layer *l, struct error **err)
+{
+	int zstd = erofs_layer_is_zstd(l, err);
+
+	if (zstd < 0)
+		return -1;
+	return zstd ? inflate_bootstrap(src, l, err) : raw_bootstrap(src, l, err);
+}
+
+int parts_validate(
+	int fd, const struct erofs_found *found, const uint64_t *sizes, struct error **err)
 {
 	CLEANUP_FREE struct bootstrap_device *of = xcalloc(found->n_devices + 1, sizeof(*of));
 	const struct bootstrap_devices expected = { of, found->n_devices };
 
 	for (size_t i = 0; i < found->n_devices; i++) {
 		const struct image_layer *l = found->devices[i];
+		uint64_t blocks = sizes[i] / EROFS_BLOCK_SIZE;
 
-		if (l->size / EROFS_BLOCK_SIZE > UINT32_MAX)
+		if (blocks > UINT32_MAX)
 			return error_set(err, 0, "%s: more than 2^32 blocks", l->name);
-		of[i] = (struct bootstrap_device){ l->digest,
-			(uint32_t)(l->size / EROFS_BLOCK_SIZE) };
+		of[i] = (struct bootstrap_device){ l->digest, (uint32_t)blocks };
 	}
 	return bootstrap_validate_fd(fd, &expected, NULL, err);
 }
 
-static struct bootstrap *open_verified(int fd, const struct image_layer *l, struct error **err)
+struct bootstrap *parts_open_verified(int fd, const struct image_layer *l, struct error **err)
 {
 	struct bootstrap *b;
 
@@ -178,7 +181,7 @@ struct bootstrap *parts_open_bootstrap(
 {
 	CLEANUP_FD int fd = parts_bootstrap_fd(src, l, err);
 
-	return fd < 0 ? NULL : open_verified(fd, l, err);
+	return fd < 0 ? NULL : parts_open_verified(fd, l, err);
 }
 
 int parts_check_count(
@@ -192,8 +195,8 @@ int parts_check_count(
 		found->bootstrap->name, n, found->n_devices);
 }
 
-int parts_check_device(
-	const struct bootstrap *b, unsigned i, const struct image_layer *l, struct error **err)
+int parts_check_device(const struct bootstrap *b, unsigned i, const struct image_layer *l,
+	uint64_t size, struct error **err)
 {
 	struct erofs_device_slot slot;
 	char hex[DIGEST_MAX_STR];
@@ -204,76 +207,12 @@ int parts_check_device(
 	if (strncmp(slot.tag, digest_hex(&l->digest, hex), 64) != 0)
 		return error_set(
 			err, 0, "%s: device %u of the bootstrap is another blob", l->name, i + 1);
-	if (l->size % EROFS_BLOCK_SIZE) /* the kernel cannot read a partial last block */
+	if (size % EROFS_BLOCK_SIZE) /* the kernel cannot read a partial last block */
 		return error_set(err, 0, "%s: %" PRIu64 " bytes are not whole blocks of %u",
-			l->name, l->size, EROFS_BLOCK_SIZE);
-	if (l->size / EROFS_BLOCK_SIZE != slot.blocks)
+			l->name, size, EROFS_BLOCK_SIZE);
+	if (size / EROFS_BLOCK_SIZE != slot.blocks)
 		return error_set(err, 0,
 			"%s: it has %" PRIu64 " blocks, the device table says %" PRIu32, l->name,
-			l->size / EROFS_BLOCK_SIZE, slot.blocks);
+			size / EROFS_BLOCK_SIZE, slot.blocks);
 	return 0;
-}
-
-static int find_devices(struct mountable *m, struct image_source *src, const struct bootstrap *b,
-	const struct erofs_found *found, struct error **err)
-{
-	if (parts_check_count(b, found, err) < 0)
-		return -1;
-	m->devices = xcalloc(found->n_devices, sizeof(*m->devices));
-	for (; m->n_devices < found->n_devices; m->n_devices++) {
-		const struct image_layer *l = found->devices[m->n_devices];
-
-		if (parts_check_raw(l, err) < 0 ||
-			parts_check_device(b, (unsigned)m->n_devices, l, err) < 0)
-			return -1;
-		m->devices[m->n_devices] = find_file(src, l, err);
-		if (!m->devices[m->n_devices])
-			return -1;
-	}
-	return 0;
-}
-
-/* The kernel is only asked to mount what the validator accepts. */
-static int find_all(struct mountable *m, struct image_source *src, const struct erofs_found *found,
-	struct error **err)
-{
-	CLEANUP_FD int fd = -1;
-
-	if (parts_check_raw(found->bootstrap, err) < 0)
-		return -1;
-	m->digest = found->bootstrap->digest;
-	m->bootstrap = find_file(src, found->bootstrap, err);
-	if (!m->bootstrap)
-		return -1;
-	fd = parts_bootstrap_fd(src, found->bootstrap, err);
-	if (fd < 0 || !(m->tree = open_verified(fd, found->bootstrap, err)) ||
-		find_devices(m, src, m->tree, found, err) < 0)
-		return -1;
-	if (parts_validate(fd, found, err) < 0)
-		return error_wrap(err, "%s, the bootstrap", found->bootstrap->name);
-	return 0;
-}
-
-int mountable_find(struct mountable *m, struct image_source *src, struct error **err)
-{
-	CLEANUP(erofs_found_free) struct erofs_found found = { 0 };
-
-	*m = (struct mountable){ 0 };
-	if (erofs_image_find(&found, src, err) < 0)
-		return -1;
-	if (find_all(m, src, &found, err) < 0) {
-		mountable_free(m);
-		return error_wrap(err, "%s", src->ref.spec);
-	}
-	return 0;
-}
-
-void mountable_free(struct mountable *m)
-{
-	for (size_t i = 0; i < m->n_devices; i++)
-		free(m->devices[i]);
-	cleanup_bootstrap_(&m->tree);
-	free(m->devices);
-	free(m->bootstrap);
-	*m = (struct mountable){ 0 };
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "lib/base/mem.h"
+#include "lib/image/device.h"
 #include "lib/verify/parts.h"
 
 static int add_run(void *arg, const struct bootstrap_run *run, struct error **err)
@@ -138,7 +139,8 @@ static int walk_tree(struct summary *s, const struct bootstrap *b, struct error 
 	return s->largest.max ? bootstrap_walk(b, &rank, err) : 0;
 }
 
-static int sum_devices(struct summary *s, const struct bootstrap *b, struct error **err)
+static int sum_devices(
+	struct summary *s, struct image_source *src, const struct bootstrap *b, struct error **err)
 {
 	if (parts_check_count(b, &s->found, err) < 0)
 		return -1;
@@ -146,8 +148,10 @@ static int sum_devices(struct summary *s, const struct bootstrap *b, struct erro
 	s->stored_bytes = s->found.bootstrap->size;
 	for (unsigned i = 0; i < s->found.n_devices; i++) {
 		const struct image_layer *l = s->found.devices[i];
+		uint64_t size;
 
-		if (parts_check_raw(l, err) < 0 || parts_check_device(b, i, l, err) < 0 ||
+		if (image_device_size(src, l, &size, err) < 0 ||
+			parts_check_device(b, i, l, size, err) < 0 ||
 			bootstrap_device(b, i, &s->slots[i], err) < 0)
 			return -1;
 		s->stored_bytes += l->size;
@@ -161,7 +165,7 @@ static int sum_all(struct summary *s, struct image_source *src, struct error **e
 {
 	CLEANUP_BOOTSTRAP struct bootstrap *b = parts_open_bootstrap(src, s->found.bootstrap, err);
 
-	if (!b || sum_devices(s, b, err) < 0)
+	if (!b || sum_devices(s, src, b, err) < 0)
 		return -1;
 	s->bootstrap_bytes = bootstrap_size(b);
 	if (walk_tree(s, b, err) < 0)

@@ -2,8 +2,10 @@
 /* Data blobs as files: frames in order, figures right, bounded, and failing once. */
 #include "config.h"
 
+#include "fmt/chunk_index.h"
 #include "fmt/erofs.h"
 #include "lib/base/mem.h"
+#include "lib/blob/decoder.h"
 #include "lib/blob/writer.h"
 #include "tests/unit/random.h"
 #include "tests/unit/tap.h"
@@ -13,8 +15,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <zstd.h>
 
 enum { BLOCK = 4096, FRAME = 4 * BLOCK };
+
+/* What every test does with raw blobs, it does with compressed ones, too. */
+static bool zstd;
 
 struct run {
 	char *dir;
@@ -27,7 +33,7 @@ struct run {
 	size_t n, cap;
 	unsigned max_frames, over; /* jobs that began with too many frames under way */
 	uint64_t seed;
-	atomic_uint failures;
+	atomic_uint failures, finished;
 	struct error *failure;
 };
 
@@ -48,14 +54,27 @@ static void failed(void *arg, struct error *e)
 		error_free(e);
 }
 
+static void finished(void *arg, struct blob_writer *w, unsigned number)
+{
+	struct run *r = arg;
+
+	CHECK_U64(number, 7);
+	CHECK(w == r->writer);
+	r->finished++;
+}
+
 static void run_start(struct run *r, unsigned threads, unsigned max_frames)
 {
+	const struct blob_format format = { .zstd = zstd, .level = 3, .frame_size = FRAME };
+	struct blob_flow_ops ops = { .feeder = &r->feeder, .failed = failed, .arg = r };
 	struct error *err = NULL;
 
 	*r = (struct run){ .dir = tmpdir_make(), .max_frames = max_frames, .seed = 10 };
 	r->workers = workers_start(threads, &err);
 	strand_init(&r->feeder, r->workers, 4); /* as urgent as writing: worse than in life */
-	r->flow = blob_flow_new(r->workers, &r->feeder, FRAME, max_frames, failed, r);
+	ops.workers = r->workers;
+	ops.finished = finished;
+	r->flow = blob_flow_new(&ops, &format, max_frames);
 }
 
 static void open_writer(struct run *r)
@@ -63,7 +82,7 @@ static void open_writer(struct run *r)
 	struct error *err = NULL;
 
 	r->file = outfile_new(r->dir, &err);
-	r->writer = blob_writer_new(r->flow, r->file);
+	r->writer = blob_writer_new(r->flow, r->file, true, 7);
 	r->want = xrealloc_array(r->want, r->cap = BLOCK, 1);
 	erofs_empty_image(r->want);
 	r->n = BLOCK;
@@ -101,6 +120,8 @@ static unsigned frames_under_way(const struct run *r)
 	size_t begun = 1 + (r->n - BLOCK + FRAME - 1) / FRAME, written;
 	struct stat st;
 
+	if (zstd) /* the file does not tell */
+		return 0;
 	fstat(outfile_fd(r->file), &st);
 	written = st.st_size ? 1 + ((size_t)st.st_size - BLOCK) / FRAME : 0;
 	return (unsigned)(begun - written);
@@ -137,22 +158,73 @@ static void feed(struct run *r, unsigned jobs, unsigned max_blocks)
 	free(f);
 }
 
+/* The file is the device. */
+static void check_raw(const struct run *r, const struct blob_result *result, const uint8_t *got)
+{
+	CHECK_U64(result->size, r->n);
+	CHECK(digest_equal(&result->diff_id, &result->digest));
+	CHECK(!memcmp(got, r->want, r->n));
+}
+
+/* One frame, by the index, is one zstd frame and holds what it should. */
+static void check_frame(const struct run *r, const struct frame *f, const uint8_t *got)
+{
+	CLEANUP_DECODER struct decoder *d = decoder_new();
+	struct error *err = NULL;
+	uint8_t out[FRAME];
+
+	CHECK(f->size <= FRAME && f->offset + f->size <= r->n);
+	CHECK(f->number || f->size == BLOCK); /* the constant block stands alone */
+	CHECK(frame_verify(f, got + f->stored_offset, &err) == 0);
+	CHECK(decoder_decode(d, f, got + f->stored_offset, out, &err) == 0);
+	CHECK(!memcmp(out, r->want + f->offset, f->size));
+}
+
+static void check_zstd(const struct run *r, const struct blob_result *result, const uint8_t *got)
+{
+	size_t payload = result->index_end - result->index_offset - CHUNK_INDEX_SKIPPABLE;
+	CLEANUP_FREE uint8_t *all = xmalloc(r->n + 1);
+	struct range_map *map;
+	struct fault fault;
+
+	CHECK_U64(result->index_end, result->size);
+	CHECK_U64(result->index_offset % 4, 0);
+	CHECK(chunk_index_get_skippable(got + result->index_offset, payload, &fault) == 0);
+	map = range_map_new(xmemdup(got + result->index_offset + CHUNK_INDEX_SKIPPABLE, payload),
+		payload, result->index_offset, r->n, &result->index_digest, NULL);
+	CHECK(map);
+	for (uint32_t i = 0; map && i < range_map_n_frames(map); i++) {
+		struct frame f = range_map_frame(map, i);
+
+		check_frame(r, &f, got);
+	}
+	range_map_free(map);
+	/* and a decoder that knows nothing of the index finds the device */
+	CHECK_U64(ZSTD_decompress(all, r->n + 1, got, result->size), r->n);
+	CHECK(!memcmp(all, r->want, r->n));
+}
+
 static void check_blob(struct run *r)
 {
 	struct blob_result result;
-	struct outfile *file = blob_writer_close(r->writer, &result);
-	uint8_t *got = xmalloc(r->n + 1);
-	struct digest want;
+	struct outfile *file = blob_writer_take(r->writer, &result);
+	uint8_t *got = xmalloc(result.size + 1);
+	struct digest content, stored;
 
-	digest_of(&want, DIGEST_SHA256, r->want, r->n);
-	CHECK_U64(result.size, r->n);
+	CHECK_U64((uint64_t)pread(outfile_fd(file), got, result.size + 1, 0), result.size);
+	digest_of(&content, DIGEST_SHA256, r->want, r->n);
+	digest_of(&stored, DIGEST_SHA256, got, result.size);
 	CHECK_U64(result.blocks, r->n / BLOCK);
-	CHECK(digest_equal(&result.digest, &want));
-	CHECK_U64((uint64_t)pread(outfile_fd(file), got, r->n + 1, 0), r->n);
-	CHECK(!memcmp(got, r->want, r->n));
+	CHECK(result.zstd == zstd);
+	CHECK(digest_equal(&result.diff_id, &content));
+	CHECK(digest_equal(&result.digest, &stored));
+	(zstd ? check_zstd : check_raw)(r, &result, got);
 	CHECK_U64(r->failures, 0);
+	CHECK_U64(r->finished, 1);
+	r->finished = 0;
 	outfile_free(file);
 	free(got);
+	blob_writer_free(r->writer);
 	r->writer = NULL;
 }
 
@@ -263,9 +335,8 @@ static void a_dropped_blob_leaves_nothing(void)
 	blob_flow_free(NULL);
 }
 
-int main(void)
+static void run_all(void)
 {
-	alarm(60); /* a feeder that is never resumed is a hang */
 	RUN(a_blob_without_blocks_is_an_empty_erofs_image);
 	RUN(frames_arrive_in_order_from_many_threads);
 	RUN(one_thread_and_two_frames_are_enough);
@@ -274,5 +345,13 @@ int main(void)
 	RUN(no_job_begins_while_too_many_frames_are_under_way);
 	RUN(a_file_that_cannot_grow_is_reported_once);
 	RUN(a_dropped_blob_leaves_nothing);
+}
+
+int main(void)
+{
+	alarm(120); /* a feeder that is never resumed is a hang */
+	run_all();
+	zstd = true;
+	run_all();
 	return tap_done();
 }

@@ -60,9 +60,10 @@ def refused(*args, status=(1,), says=(), **kw):
     return lines[0]
 
 
-def convert(source, dest, *options, **kw):
-    """Converts without compression; checks that stdout is the manifest's digest and nothing else."""
-    done = succeed("convert", "--compression", "none", *options, source, dest, **kw)
+def convert(source, dest, *options, compression="none", **kw):
+    """Converts, without compression unless it is asked for; checks that stdout is the manifest's
+    digest and nothing else."""
+    done = succeed("convert", "--compression", compression, *options, source, dest, **kw)
     if not re.fullmatch(r"sha256:[0-9a-f]{64}\n", done.stdout):
         tap.fail("expected the manifest digest, and nothing else, on stdout", command(("convert", source, dest)),
                  f"seen: {done.stdout!r}")

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * What the registry asked for last is remembered, with a token for each set of scopes. One thread
+ * at a time fetches a token; the others wait, and find it.
+ */
+#include "config.h"
+
+#include "lib/registry/auth.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+
+#include "fmt/www_authenticate.h"
+#include "lib/base/mem.h"
+#include "lib/registry/part.h"
+#include "lib/registry/token.h"
+#include "lib/registry/transfer.h"
+
+enum { TOKENS_MAX = 16 };
+
+struct kept_token {
+	char *from; /* NULL: for the repository alone */
+	char *value;
+	uint64_t expires; /* monotonic milliseconds */
+};
+
+struct auth {
+	struct registry *r;
+	pthread_mutex_t lock;
+	bool looked; /* for credentials */
+	_Atomic bool has_any; /* and found some; read without the lock */
+	struct credentials credentials;
+	enum auth_scheme scheme; /* AUTH_UNKNOWN: nothing has been asked for */
+	char *realm, *service, *scope; /* of Bearer; the scope is what the registry named */
+	struct kept_token tokens[TOKENS_MAX];
+	size_t n_tokens;
+};
+
+struct auth *auth_new(struct registry *r)
+{
+	struct auth *a = xzalloc(sizeof(*a));
+
+	a->r = r;
+	pthread_mutex_init(&a->lock, NULL);
+	return a;
+}
+
+static void forget_tokens(struct auth *a)
+{
+	for (size_t i = 0; i < a->n_tokens; i++) {
+		free(a->tokens[i].from);
+		secret_free(a->tokens[i].value);
+	}
+	a->n_tokens = 0;
+}
+
+void auth_free(struct auth *a)
+{
+	if (!a)
+		return;
+	forget_tokens(a);
+	credentials_free(&a->credentials);
+	free(a->realm);
+	free(a->service);
+	free(a->scope);
+	pthread_mutex_destroy(&a->lock);
+	free(a);
+}
+
+void auth_line_free(char *line)
+{
+	secret_free(line);
+}
+
+/* Once, and only when somebody asks for them; a token that was given is used unasked. */
+static int look(struct auth *a, struct error **err)
+{
+	struct registry *r = a->r;
+
+	if (a->looked)
+		return 0;
+	if (credentials_find(&a->credentials, &r->o.credentials, r->host, r->name, err) < 0)
+		return error_wrap(err, "registry %s", r->host);
+	a->looked = true;
+	a->has_any = a->credentials.user || a->credentials.identity_token ||
+		     a->credentials.registry_token;
+	return 0;
+}
+
+bool auth_has_credentials(const struct auth *a)
+{
+	return a->has_any;
+}
+
+char *auth_basic_line(const struct credentials *c)
+{
+	CLEANUP_SECRET char *pair = xasprintf("%s:%s", c->user, c->password ? c->password : "");
+	size_t len = strlen(pair);
+	CLEANUP_SECRET char *encoded = xmalloc(len / 3 * 4 + 5);
+
+	EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)pair, (int)len);
+	return xasprintf("Authorization: Basic %s", encoded);
+}
+
+static bool same_from(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static struct kept_token *find_token(struct auth *a, const char *from)
+{
+	for (size_t i = 0; i < a->n_tokens; i++)
+		if (same_from(a->tokens[i].from, from))
+			return &a->tokens[i];
+	return NULL;
+}
+
+static void drop_token(struct auth *a, struct kept_token *t)
+{
+	free(t->from);
+	secret_free(t->value);
+	*t = a->tokens[--a->n_tokens];
+}
+
+static int fetch_token(
+	struct auth *a, const char *from, struct http_control *control, struct error **err)
+{
+	bool push = a->r->access == REGISTRY_PUSH;
+	CLEANUP_FREE char *own = xasprintf("repository:%s:pull%s", a->r->name, push ? ",push" : "");
+	CLEANUP_FREE char *other = from ? xasprintf("repository:%s:pull", from) : NULL;
+	struct token_query q = { a->realm, a->service, { own }, 1, &a->credentials, control };
+	struct kept_token t = { 0 };
+
+	if (from)
+		q.scopes[q.n_scopes++] = other;
+	/* what the registry wants may be more than we thought of */
+	if (*a->scope && strcmp(a->scope, own) != 0 && !(from && strcmp(a->scope, other) == 0))
+		q.scopes[q.n_scopes++] = a->scope;
+	t.value = token_fetch(a->r, &q, &t.expires, err);
+	if (!t.value)
+		return -1;
+	if (a->n_tokens == TOKENS_MAX)
+		drop_token(a, &a->tokens[0]);
+	t.from = from ? xstrdup(from) : NULL;
+	a->tokens[a->n_tokens++] = t;
+	return 0;
+}
+
+static int bearer_line(struct auth *a, const char *from, struct http_control *control, char **line,
+	struct error **err)
+{
+	struct kept_token *t = find_token(a, from);
+
+	if (a->credentials.registry_token) {
+		*line = xasprintf("Authorization: Bearer %s", a->credentials.registry_token);
+		return 0;
+	}
+	if (t && monotonic_ms() >= t->expires) {
+		drop_token(a, t);
+		t = NULL;
+	}
+	if (!t && fetch_token(a, from, control, err) < 0)
+		return -1;
+	*line = xasprintf("Authorization: Bearer %s", find_token(a, from)->value);
+	return 0;
+}
+
+static int line_locked(struct auth *a, const char *from, struct http_control *control, char **line,
+	struct error **err)
+{
+	if (a->scheme == AUTH_UNKNOWN && !a->r->o.credentials.registry_token)
+		return 0;
+	if (look(a, err) < 0)
+		return -1;
+	if (a->scheme == AUTH_BEARER || a->credentials.registry_token)
+		return bearer_line(a, from, control, line, err);
+	if (a->credentials.user)
+		*line = auth_basic_line(&a->credentials);
+	return 0;
+}
+
+int auth_line(struct auth *a, const char *from, struct http_control *control, char **line,
+	struct error **err)
+{
+	int rc;
+
+	pthread_mutex_lock(&a->lock);
+	rc = line_locked(a, from, control, line, err);
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}
+
+static void take_challenge(struct auth *a, const struct auth_challenge *c)
+{
+	a->scheme = c->scheme;
+	free(a->realm);
+	free(a->service);
+	free(a->scope);
+	a->realm = xstrdup(c->realm);
+	a->service = xstrdup(c->service);
+	a->scope = xstrdup(c->scope);
+}
+
+/* Bearer before Basic; the first of its kind. A header that cannot be read is left alone. */
+static bool choose_challenge(const struct http_answer *answer, struct auth_challenge *best)
+{
+	CLEANUP_FREE struct auth_challenge *c = xmalloc(sizeof(*c));
+	const char *value;
+
+	*best = (struct auth_challenge){ .scheme = AUTH_UNKNOWN };
+	for (size_t n = 0; (value = http_header(answer, "WWW-Authenticate", n)); n++) {
+		while (auth_challenge_next(&value, c) == 1) {
+			bool good =
+				c->scheme == AUTH_BASIC || (c->scheme == AUTH_BEARER && *c->realm);
+
+			if (good && c->scheme > best->scheme)
+				*best = *c;
+		}
+	}
+	return best->scheme != AUTH_UNKNOWN;
+}
+
+/* Has another thread logged in since the request was sent? */
+static bool is_outdated(struct auth *a, const char *from, const char *line)
+{
+	const struct kept_token *t = find_token(a, from);
+	const char *sent = line ? strstr(line, "Bearer ") : NULL;
+
+	if (a->scheme != AUTH_BEARER || !t)
+		return false;
+	return !sent || strcmp(sent + strlen("Bearer "), t->value) != 0;
+}
+
+static int denied_locked(struct auth *a, const char *from, const char *line,
+	const struct http_answer *answer, struct error **err)
+{
+	CLEANUP_FREE struct auth_challenge *c = xmalloc(sizeof(*c));
+	struct kept_token *t;
+
+	if (look(a, err) < 0)
+		return -1;
+	if (is_outdated(a, from, line))
+		return 1;
+	if ((t = find_token(a, from)))
+		drop_token(a, t);
+	if (!choose_challenge(answer, c))
+		return 0;
+	take_challenge(a, c);
+	if (a->credentials.registry_token)
+		return !line; /* one that a file had, not sent yet */
+	if (a->scheme == AUTH_BASIC)
+		return a->credentials.user && !line;
+	return 1;
+}
+
+int auth_denied(struct auth *a, const char *from, const char *line,
+	const struct http_answer *answer, struct error **err)
+{
+	int rc;
+
+	pthread_mutex_lock(&a->lock);
+	rc = denied_locked(a, from, line, answer, err);
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}

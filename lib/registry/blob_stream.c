@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * A blob's bytes on their way through a ring: the client's thread fills it, the reader drains it.
+ * A full ring pauses the transfer, so TCP holds the server back; at half it goes on. A thread of
+ * the stream's own sees to tries, logging in and redirects; it sleeps nearly always.
+ */
+#include "config.h"
+
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/base/interrupt.h"
+#include "lib/base/mem.h"
+#include "lib/registry/fetch.h"
+
+enum {
+	AHEAD = 2 * 1024 * 1024,
+	AHEAD_MIN = 64 * 1024, /* libcurl hands over up to 16 KiB at once */
+	AHEAD_MAX = 1024 * 1024 * 1024,
+	WORTH_WAKING = 128 * 1024,
+};
+
+struct blob_stream {
+	struct stream stream;
+	struct digest digest;
+	uint64_t size, taken; /* by the reader */
+	struct http *http;
+	struct http_control control;
+	struct fetch fetch;
+	pthread_t thread;
+
+	pthread_mutex_t lock; /* of all below */
+	pthread_cond_t changed;
+	char *ring;
+	size_t cap, head, len;
+	bool full; /* the transfer is paused, or about to be */
+	bool done;
+	struct error *error;
+	void (*wake)(void *arg);
+	void *wake_arg;
+};
+
+/* Is there enough for a reader to be woken? */
+static bool is_ready(const struct blob_stream *b)
+{
+	return b->done || b->full || b->len >= WORTH_WAKING ||
+	       (b->len && b->len == b->size - b->taken);
+}
+
+/* Whoever waits to be told is called without the lock: it may do as it likes, and close() waits
+ * for the threads that come here. */
+static void unlock_and_wake(struct blob_stream *b)
+{
+	void (*wake)(void *) = is_ready(b) ? b->wake : NULL;
+	void *arg = b->wake_arg;
+
+	if (wake)
+		b->wake = NULL;
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->lock);
+	if (wake)
+		wake(arg);
+}
+
+static void ring_put(struct blob_stream *b, const void *p, size_t n)
+{
+	size_t tail = (b->head + b->len) % b->cap;
+	size_t first = n < b->cap - tail ? n : b->cap - tail;
+
+	memcpy(b->ring + tail, p, first);
+	memcpy(b->ring, (const char *)p + first, n - first);
+	b->len += n;
+}
+
+static size_t ring_get(struct blob_stream *b, void *buf, size_t len)
+{
+	size_t n = len < b->len ? len : b->len;
+	size_t first = n < b->cap - b->head ? n : b->cap - b->head;
+
+	memcpy(buf, b->ring + b->head, first);
+	memcpy((char *)buf + first, b->ring, n - first);
+	b->head = (b->head + n) % b->cap;
+	b->len -= n;
+	return n;
+}
+
+static bool take(void *arg, const void *p, size_t n)
+{
+	struct blob_stream *b = arg;
+	bool fits;
+
+	pthread_mutex_lock(&b->lock);
+	fits = n <= b->cap - b->len;
+	if (fits)
+		ring_put(b, p, n);
+	else
+		b->full = true;
+	unlock_and_wake(b);
+	return fits;
+}
+
+/* An interrupt comes without a signal of the condition. */
+static void wait_a_moment(struct blob_stream *b)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_nsec += 200 * 1000000;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&b->changed, &b->lock, &t);
+}
+
+static bool wait_for_room(void *arg)
+{
+	struct blob_stream *b = arg;
+	bool go_on;
+
+	pthread_mutex_lock(&b->lock);
+	while (b->full && !b->control.cancel && !interrupt_pending())
+		wait_a_moment(b);
+	go_on = !b->full;
+	pthread_mutex_unlock(&b->lock);
+	b->control.resume = false; /* of the transfer that is gone */
+	return go_on;
+}
+
+static void *run(void *arg)
+{
+	struct blob_stream *b = arg;
+	struct error *e = NULL;
+
+	fetch_run(&b->fetch, &e);
+	if (e && interrupt_pending()) {
+		error_free(e);
+		e = NULL;
+		error_set(&e, 0, "interrupted");
+	}
+	pthread_mutex_lock(&b->lock);
+	b->error = e;
+	b->done = true;
+	unlock_and_wake(b);
+	return NULL;
+}
+
+/* Each reading after the end says the same. */
+static int end_of(struct blob_stream *b, struct error **err)
+{
+	if (!b->error)
+		return 0;
+	error_set(err, 0, "%s", b->error->msg);
+	(*err)->code = b->error->code;
+	if (b->error->hint)
+		error_hint(err, "%s", b->error->hint);
+	return -1;
+}
+
+static ssize_t blob_read(struct stream *s, void *buf, size_t len, struct error **err)
+{
+	struct blob_stream *b = (struct blob_stream *)s;
+	bool go_on;
+	size_t n;
+
+	pthread_mutex_lock(&b->lock);
+	while (!b->len && !b->done)
+		pthread_cond_wait(&b->changed, &b->lock);
+	if (!b->len) {
+		int rc = end_of(b, err);
+
+		pthread_mutex_unlock(&b->lock);
+		return rc;
+	}
+	n = ring_get(b, buf, len);
+	b->taken += n;
+	go_on = b->full && b->len <= b->cap / 2;
+	if (go_on) {
+		b->full = false;
+		b->control.resume = true;
+		pthread_cond_broadcast(&b->changed);
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (go_on)
+		http_wake(b->http);
+	return (ssize_t)n;
+}
+
+static bool blob_ready(struct stream *s, void (*wake)(void *arg), void *arg)
+{
+	struct blob_stream *b = (struct blob_stream *)s;
+	bool ready;
+
+	pthread_mutex_lock(&b->lock);
+	ready = is_ready(b);
+	b->wake = ready ? NULL : wake;
+	b->wake_arg = arg;
+	pthread_mutex_unlock(&b->lock);
+	return ready;
+}
+
+static void blob_free(struct blob_stream *b)
+{
+	pthread_cond_destroy(&b->changed);
+	pthread_mutex_destroy(&b->lock);
+	error_free(b->error);
+	free(b->ring);
+	free(b);
+}
+
+static void blob_close(struct stream *s)
+{
+	struct blob_stream *b = (struct blob_stream *)s;
+
+	b->control.cancel = true;
+	http_wake(b->http);
+	pthread_join(b->thread, NULL);
+	blob_free(b);
+}
+
+static size_t ring_size(uint64_t size, size_t ahead)
+{
+	uint64_t n = ahead ? ahead : AHEAD;
+
+	n = n < AHEAD_MIN ? AHEAD_MIN : n > AHEAD_MAX ? AHEAD_MAX : n;
+	return (size_t)(size < n ? size + 1 : n);
+}
+
+static int start(struct blob_stream *b, struct error **err)
+{
+	sigset_t all, old;
+	int code;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	code = pthread_create(&b->thread, NULL, run, b);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return code ? error_set(err, code, "cannot start a thread") : 0;
+}
+
+struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
+	size_t ahead, struct error **err)
+{
+	struct blob_stream *b = xzalloc(sizeof(*b));
+
+	b->stream = (struct stream){ blob_read, blob_close, blob_ready };
+	b->digest = *digest;
+	b->size = size;
+	b->http = r->http;
+	b->cap = ring_size(size, ahead);
+	b->ring = xmalloc(b->cap);
+	b->fetch = (struct fetch){
+		.r = r,
+		.digest = &b->digest,
+		.end = size,
+		.size = size,
+		.take = take,
+		.wait_for_room = wait_for_room,
+		.arg = b,
+		.control = &b->control,
+	};
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_cond_init(&b->changed, NULL);
+	if (start(b, err) == 0)
+		return &b->stream;
+	blob_free(b);
+	return NULL;
+}
+
+struct buffer {
+	char *at;
+};
+
+static bool take_into_buffer(void *arg, const void *p, size_t n)
+{
+	struct buffer *b = arg;
+
+	memcpy(b->at, p, n);
+	b->at += n;
+	return true;
+}
+
+int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset, void *buf,
+	size_t len, struct error **err)
+{
+	struct buffer b = { buf };
+	struct fetch f = {
+		.r = r,
+		.digest = digest,
+		.at = offset,
+		.end = offset + len,
+		.size = FETCH_SIZE_UNKNOWN,
+		.take = take_into_buffer,
+		.arg = &b,
+	};
+
+	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
+		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
+	return fetch_run(&f, err);
+}

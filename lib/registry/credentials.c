@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* Where credentials come from, in which order. What is in a file: auth_file.c. */
+#include "config.h"
+
+#include "lib/registry/credentials.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/registry/ask_password.h"
+#include "lib/registry/auth_file.h"
+#include "lib/registry/helper_program.h"
+#include "lib/registry/secret.h"
+
+void credentials_free(struct credentials *c)
+{
+	wipe_free(c->user);
+	wipe_free(c->password);
+	wipe_free(c->identity_token);
+	wipe_free(c->registry_token);
+	free(c->from);
+	*c = (struct credentials){ 0 };
+}
+
+/* ---- options ---- */
+
+static int from_creds(struct credentials *c, const char *creds, struct error **err)
+{
+	size_t n = strcspn(creds, ":");
+
+	if (n == 0)
+		return error_set(err, 0, "--creds has no user: it takes USER[:PASS]");
+	c->user = xstrndup(creds, n);
+	c->password = creds[n] ? xstrdup(creds + n + 1) : ask_password(c->user, err);
+	if (!c->password) {
+		credentials_free(c);
+		return -1;
+	}
+	c->from = xstrdup("--creds");
+	return 0;
+}
+
+/* ---- files and their helpers ---- */
+
+struct wanted {
+	const char *host, *repository;
+	const char *path; /* of the file at hand */
+};
+
+/* `docker login` and `podman login` store Docker's own registry under different names. */
+static int ask_helper(
+	struct credentials *c, const char *name, const struct wanted *w, struct error **err)
+{
+	static const char *const hub[] = { "https://index.docker.io/v1/", "docker.io" };
+	bool is_hub = strcmp(w->host, hub[1]) == 0;
+
+	for (size_t i = 0; i < (is_hub ? 2 : 1); i++) {
+		int rc =
+			helper_program_get(c, name, is_hub ? hub[i] : w->host, HELPER_SECONDS, err);
+
+		if (rc < 0)
+			return error_wrap(err, "%s", w->path);
+		if (rc > 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* 1 when the file has some. */
+static int from_answer(
+	struct credentials *c, struct auth_file *file, const struct wanted *w, struct error **err)
+{
+	int rc = file->helper && *file->helper ? ask_helper(c, file->helper, w, err) : 0;
+
+	if (rc)
+		return rc;
+	if (file->found.from) {
+		*c = file->found;
+		file->found = (struct credentials){ 0 };
+		return 1;
+	}
+	return !file->helper && file->store ? ask_helper(c, file->store, w, err) : 0;
+}
+
+static int from_named(struct credentials *c, const struct wanted *w, struct error **err)
+{
+	CLEANUP_AUTH_FILE struct auth_file file = { 0 };
+
+	if (auth_file_read(&file, w->path, w->host, w->repository, err) == 0)
+		return from_answer(c, &file, w, err);
+	if ((*err)->code)
+		error_hint(err, "see --authfile and REGISTRY_AUTH_FILE; --no-creds reads no file");
+	return -1;
+}
+
+/* Where nobody has said that it is there, it may be missing, or be somebody else's. */
+static int from_usual(struct credentials *c, const struct wanted *w, struct error **err)
+{
+	CLEANUP_AUTH_FILE struct auth_file file = { 0 };
+	CLEANUP_ERROR struct error *own = NULL;
+
+	if (auth_file_read(&file, w->path, w->host, w->repository, &own) == 0)
+		return from_answer(c, &file, w, err);
+	if (own->code == ENOENT || own->code == ENOTDIR)
+		return 0;
+	if (own->code) {
+		log_warn("credentials: %s; passed over", own->msg);
+		return 0;
+	}
+	*err = take_ptr(own);
+	return -1;
+}
+
+/* The variable, or NULL when it is empty: that is how variables are unset for one command. */
+static const char *variable(const char *name)
+{
+	const char *v = getenv(name);
+
+	return v && *v ? v : NULL;
+}
+
+/* DIR/NAME, with the directory of the variable or else below another one. */
+static char *place(const char *var, const char *base, const char *below, const char *name)
+{
+	const char *dir = variable(var);
+
+	if (dir)
+		return xasprintf("%s/%s", dir, name);
+	return base ? xasprintf("%s/%s/%s", base, below, name) : NULL;
+}
+
+static int from_usual_places(struct credentials *c, struct wanted *w, struct error **err)
+{
+	CLEANUP_FREE char *run = xasprintf("%u", (unsigned)getuid());
+	const char *home = variable("HOME");
+	CLEANUP_FREE char *runtime =
+		place("XDG_RUNTIME_DIR", "/run/containers", run, "containers/auth.json");
+	CLEANUP_FREE char *config =
+		place("XDG_CONFIG_HOME", home, ".config", "containers/auth.json");
+	CLEANUP_FREE char *docker = place("DOCKER_CONFIG", home, ".docker", "config.json");
+	const char *const places[] = { runtime, config, docker };
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < sizeof(places) / sizeof(*places); i++) {
+		w->path = places[i];
+		if (w->path)
+			rc = from_usual(c, w, err);
+	}
+	return rc;
+}
+
+static int from_files(struct credentials *c, const char *authfile, const char *host,
+	const char *repository, struct error **err)
+{
+	struct wanted w = { host, repository,
+		authfile ? authfile : variable("REGISTRY_AUTH_FILE") };
+
+	return w.path ? from_named(c, &w, err) : from_usual_places(c, &w, err);
+}
+
+int credentials_find(struct credentials *c, const struct credentials_options *o, const char *host,
+	const char *repository, struct error **err)
+{
+	*c = (struct credentials){ 0 };
+	if (o->no_creds)
+		return 0;
+	if (o->registry_token) {
+		c->registry_token = xstrdup(o->registry_token);
+		c->from = xstrdup("--registry-token");
+		return 0;
+	}
+	if (o->creds)
+		return from_creds(c, o->creds, err);
+	if (from_files(c, o->authfile, host, repository, err) < 0)
+		return error_wrap(err, "credentials for %s", host);
+	return 0;
+}

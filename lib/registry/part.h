@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/* What the parts of the client share. Nothing outside of lib/registry includes it. */
+#ifndef REGISTRY_PART_H
+#define REGISTRY_PART_H
+
+#include <pthread.h>
+
+#include "lib/registry/auth.h"
+#include "lib/registry/http.h"
+#include "lib/registry/registry.h"
+
+enum scheme { SCHEME_UNKNOWN, SCHEME_HTTPS, SCHEME_HTTP };
+
+enum { MANIFEST_MAX = 4 * 1024 * 1024, ANSWER_MAX = 1024 * 1024 };
+
+/* An upload that a refused mount has begun: the blob's own upload goes on with it. */
+struct begun_upload {
+	struct begun_upload *next;
+	struct digest digest;
+	char *url;
+	uint64_t chunk_min;
+};
+
+struct registry {
+	char *host; /* as it was named: for errors and credentials */
+	char *asked; /* HOST[:PORT] that requests go to */
+	char *name;
+	enum registry_access access;
+	struct registry_options o;
+	struct http *http;
+	struct tls *tls;
+	struct auth *auth;
+	_Atomic int scheme; /* what works there: enum scheme */
+	struct http_control control; /* of requests without one of their own */
+	pthread_mutex_t lock;
+	struct begun_upload *begun; /* under the lock */
+};
+
+/* One request to the registry, with all that may stand in the way. */
+struct request {
+	const char *method;
+	const char *path; /* "/v2/...", or NULL */
+	const char *url; /* instead: the Location of an upload */
+	const char *from; /* a repository that is to be read as well, for a mount; or NULL */
+	char *const *headers; /* ends with NULL */
+	struct http_body *body;
+	size_t answer_max; /* 0: ANSWER_MAX */
+	const struct http_sink *sink;
+	struct http_control *control;
+	bool follow; /* redirects, to any host */
+	bool own_connection;
+};
+
+struct reply {
+	struct http_answer answer;
+	char *url; /* that the answer came from; a secret may be in its query */
+	char *asked; /* that was asked for first */
+	bool elsewhere; /* another origin than the registry's */
+};
+void reply_free(struct reply *p);
+#define CLEANUP_REPLY CLEANUP(reply_free)
+
+/*
+ * Ask once: find the scheme that works, log in, follow redirects. 0 when there is an answer, or
+ * none for a reason that another try may better: reply.answer says which. -1 when it is hopeless.
+ * The reply is empty or filled when called, and filled after.
+ */
+int request_once(struct registry *r, const struct request *q, struct reply *p, struct error **err);
+
+/* The same with further tries. 0: an answer with a status; not one that is worth a try. */
+int request(struct registry *r, const struct request *q, struct reply *p, struct error **err);
+
+/* Where the answer's Location leads; the caller's to free. NULL with *err: it must not be used. */
+char *reply_location(const struct registry *r, const struct reply *p, struct error **err);
+
+/* The sentence for an answer that is not the one hoped for. Returns -1. */
+int reply_error(const struct registry *r, const char *method, const char *url,
+	const struct http_answer *a, struct error **err);
+
+/* The registry's own words in an error's body, printable and short; NULL: there are none. */
+char *answer_message(const struct http_answer *a);
+
+/* "registry HOST: METHOD URL: " in front. Returns -1. */
+int registry_wrap(
+	const struct registry *r, const char *method, const char *url, struct error **err);
+
+/* Does the header Docker-Content-Digest, if it is there, name these bytes? */
+int check_stated_digest(
+	const struct http_answer *a, const struct digest *digest, struct error **err);
+
+#endif

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/registry/retry.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#include "lib/base/interrupt.h"
+#include "lib/base/log.h"
+
+enum {
+	FIRST_WAIT = 500, /* milliseconds; doubles */
+	LONGEST_WAIT = 30 * 1000,
+	SERVER_WAIT_MAX = 60, /* seconds, of Retry-After */
+	STEP = 100, /* milliseconds */
+	PROGRESS = 64 * 1024, /* bytes; less of it might go on for ever */
+};
+
+static unsigned divisor = 1;
+
+void retry_set_divisor(unsigned d)
+{
+	divisor = d;
+}
+
+bool retry_worthwhile(const struct retry *r, const struct http_answer *a)
+{
+	switch (a->end) {
+	case HTTP_BROKEN:
+	case HTTP_REFUSED:
+	case HTTP_TLS_BROKEN:
+		return true;
+	case HTTP_UNRESOLVED: /* the resolver has tried several times itself */
+		return r->made == 0;
+	case HTTP_DONE:
+		break;
+	default:
+		return false;
+	}
+	return a->status == 408 || a->status == 429 || a->status == 500 || a->status == 502 ||
+	       a->status == 503 || a->status == 504;
+}
+
+/* So that many clients do not come back at the same moment. */
+static uint64_t jittered(uint64_t ms)
+{
+	uint32_t r = 0;
+
+	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
+		r = 0;
+	return ms - ms / 4 + r % (ms / 2 + 1);
+}
+
+static uint64_t wait_ms(const struct retry *r, const struct http_answer *a)
+{
+	uint64_t ms = r->made < 7 ? (uint64_t)FIRST_WAIT << r->made : LONGEST_WAIT;
+
+	if (a->end == HTTP_DONE && a->retry_after > 0)
+		return (uint64_t)(a->retry_after < SERVER_WAIT_MAX ? a->retry_after
+								   : SERVER_WAIT_MAX) *
+		       1000;
+	return jittered(ms < LONGEST_WAIT ? ms : LONGEST_WAIT);
+}
+
+/* false: somebody wants us to end. */
+static bool sleep_for(const struct retry *r, uint64_t ms)
+{
+	for (;;) {
+		uint64_t step = ms < STEP ? ms : STEP;
+		struct timespec t = { .tv_nsec = (long)step * 1000000 };
+
+		if (interrupt_pending() || (r->control && r->control->cancel))
+			return false;
+		if (ms == 0)
+			return true;
+		nanosleep(&t, NULL);
+		ms -= step;
+	}
+}
+
+bool retry_wait(struct retry *r, const struct http_answer *a, const char *why)
+{
+	uint64_t ms;
+
+	if (r->made >= r->most)
+		return false;
+	ms = wait_ms(r, a) / divisor;
+	log_debug("trying again in %llu ms: %s", (unsigned long long)ms, why);
+	r->made++;
+	return sleep_for(r, ms);
+}
+
+void retry_progress(struct retry *r, uint64_t bytes)
+{
+	if (bytes >= PROGRESS)
+		r->made = 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/* A handle on a blob. */
+#ifndef STORE_BLOB_H
+#define STORE_BLOB_H
+
+#include <stdatomic.h>
+
+#include "lib/store/map.h"
+
+struct store_blob {
+	struct store *store;
+	struct digest digest;
+	struct presence_map map;
+	char *path; /* of the cache */
+	int cache_fd; /* flock() shared: in use */
+	int map_fd; /* flock() exclusive: the filler. -1: the blob was complete when it was opened
+		     */
+
+	/* Those that are set: written, fit to be read. NULL without map_fd: all. */
+	_Atomic uint64_t *bits;
+	_Atomic uint32_t present;
+
+	pthread_mutex_t sync_lock; /* one sync at a time; for `synced` and `next` */
+	uint64_t *synced; /* those that are in the map on the disk */
+	uint64_t *next; /* those that a sync is about */
+
+	pthread_mutex_t fill_lock; /* for `filling` and the claim */
+	bool filling; /* we hold the filler's lock */
+	uint64_t reserved; /* bytes */
+	_Atomic uint64_t written; /* bytes, that use up what is reserved */
+};
+
+/* All frames are there and on the disk: give the filler's lock and what is reserved back. */
+void blob_end_filling(struct store_blob *b);
+
+#endif

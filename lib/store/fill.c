@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * Filling a blob. In memory a bit says: written, fit to be read. On the disk it says: durable. Of
+ * the two fdatasync() in a sync, the first makes that true before the map says it; the second is
+ * there so that a later crash does not undo the work.
+ */
+#include "config.h"
+
+#include "lib/store/blob.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "lib/store/io.h"
+#include "lib/store/lock.h"
+
+bool store_blob_has(const struct store_blob *b, uint32_t frame)
+{
+	uint64_t word;
+
+	if (frame >= b->map.n_frames)
+		return false;
+	if (!b->bits)
+		return true;
+	word = atomic_load_explicit(&b->bits[frame / 64], memory_order_acquire);
+	return word >> frame % 64 & 1;
+}
+
+uint32_t store_blob_present(const struct store_blob *b)
+{
+	return atomic_load(&b->present);
+}
+
+bool store_blob_is_complete(const struct store_blob *b)
+{
+	return store_blob_present(b) == b->map.n_frames;
+}
+
+static int write_error(const struct store_blob *b, struct error **err, const char *what)
+{
+	int code = errno;
+
+	error_set(err, code, "cannot %s %s", what, b->path);
+	if (code == ENOSPC)
+		error_hint(err, "free space on the store's disk, or --store on a larger one");
+	else if (code == EDQUOT)
+		error_hint(err, "the disk quota is used up; free space, or --store elsewhere");
+	return -1;
+}
+
+int store_blob_write(struct store_blob *b, uint32_t frame, uint64_t offset, const void *data,
+	size_t len, struct error **err)
+{
+	uint64_t bit = UINT64_C(1) << frame % 64;
+
+	if (frame >= b->map.n_frames || offset > b->map.size || len > b->map.size - offset)
+		return error_set(err, 0, "frame %u does not lie within %s", frame, b->path);
+	if (!b->bits)
+		return error_set(err, 0, "%s is complete, and not written again", b->path);
+	if (io_write(b->cache_fd, data, len, offset) < 0)
+		return write_error(b, err, "write");
+	atomic_fetch_add(&b->written, len);
+	if (!(atomic_fetch_or_explicit(&b->bits[frame / 64], bit, memory_order_acq_rel) & bit))
+		atomic_fetch_add(&b->present, 1);
+	return 0;
+}
+
+/* What is set now goes to `next`. Is there anything in it that the disk has not? */
+static bool take_snapshot(struct store_blob *b)
+{
+	bool news = false;
+
+	for (size_t i = 0; i < map_words(b->map.n_frames); i++) {
+		b->next[i] = atomic_load_explicit(&b->bits[i], memory_order_acquire);
+		news |= b->next[i] != b->synced[i];
+	}
+	return news;
+}
+
+/*
+ * A sync of the cache has failed. The kernel says so once, and then takes the pages for clean: what
+ * they held may be lost, and the next sync would not know. So these frames are not there.
+ */
+static void forget_unsynced(struct store_blob *b)
+{
+	for (size_t i = 0; i < map_words(b->map.n_frames); i++) {
+		uint64_t old = atomic_fetch_and(&b->bits[i], b->synced[i]);
+
+		atomic_fetch_sub(&b->present, (uint32_t)__builtin_popcountll(old & ~b->synced[i]));
+	}
+}
+
+static bool all_synced(const struct store_blob *b)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < map_words(b->map.n_frames); i++)
+		n += (uint32_t)__builtin_popcountll(b->synced[i]);
+	return n == b->map.n_frames;
+}
+
+static int sync_locked(struct store_blob *b, struct error **err)
+{
+	if (take_snapshot(b)) {
+		if (io_sync(b->cache_fd) < 0) {
+			write_error(b, err, "sync");
+			forget_unsynced(b);
+			return -1;
+		}
+		if (map_write_bits(b->map_fd, b->map.n_frames, b->next, b->synced) < 0 ||
+			io_sync(b->map_fd) < 0)
+			return write_error(b, err, "write the map of");
+		memcpy(b->synced, b->next, map_words(b->map.n_frames) * sizeof(*b->next));
+	}
+	if (all_synced(b))
+		blob_end_filling(b);
+	return 0;
+}
+
+int store_blob_sync(struct store_blob *b, struct error **err)
+{
+	int rc;
+
+	if (!b->bits)
+		return 0;
+	pthread_mutex_lock(&b->sync_lock);
+	rc = sync_locked(b, err);
+	pthread_mutex_unlock(&b->sync_lock);
+	return rc;
+}
+
+void blob_end_filling(struct store_blob *b)
+{
+	pthread_mutex_lock(&b->fill_lock);
+	if (b->filling) {
+		map_write_claim(b->map_fd, 0);
+		flock(b->map_fd, LOCK_UN);
+	}
+	b->filling = false;
+	pthread_mutex_unlock(&b->fill_lock);
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * Room before the writing. A filler notes in its map what its cache may grow to on the disk, which
+ * is what it takes now and what is reserved and not yet written. So a write changes nothing in
+ * the sum of all, and the note is worth nothing once its filler is dead: its lock is gone with it.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+
+#include "lib/base/text.h"
+#include "lib/store/blob.h"
+#include "lib/store/evict.h"
+#include "lib/store/lock.h"
+
+/* The store's bytes on the disk. */
+struct usage {
+	uint64_t taken, aside; /* now */
+	uint64_t promised; /* to come, beside `wanted` */
+	uint64_t wanted; /* now asked for */
+	uint64_t claim; /* what the blob's own cache comes to, with that */
+	uint64_t free; /* on the disk */
+};
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	uint64_t sum;
+
+	return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t excess(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/*
+ * What a cache that takes `now` bytes will come to. Never more than the device: frames that a
+ * killed process wrote, without their bits, have their space already.
+ */
+static uint64_t grown(const struct store_blob *b, uint64_t now, uint64_t bytes)
+{
+	uint64_t most = (b->map.size + 4095) / 4096 * 4096, sum = add(now, bytes);
+
+	most = most > now ? most : now;
+	return sum < most ? sum : most;
+}
+
+static uint64_t outstanding(const struct store_blob *b)
+{
+	return excess(b->reserved, atomic_load(&b->written));
+}
+
+static int measure_own(struct usage *u, const struct store_blob *b, uint64_t bytes)
+{
+	uint64_t now, before;
+	struct stat st;
+
+	if (fstat(b->cache_fd, &st) < 0)
+		return -1;
+	now = store_disk_bytes(&st);
+	before = grown(b, now, outstanding(b));
+	u->claim = grown(b, now, add(outstanding(b), bytes));
+	u->promised = before - now;
+	u->wanted = u->claim - before;
+	return 0;
+}
+
+static int measure(struct usage *u, const struct store_blob *b, uint64_t bytes,
+	const struct holdings *h, struct error **err)
+{
+	const struct store *s = b->store;
+	struct statvfs vfs;
+
+	if (measure_own(u, b, bytes) < 0 || fstatvfs(s->blobs_fd, &vfs) < 0)
+		return error_set(err, errno, "cannot see how much space %s has", s->dir);
+	u->aside = store_aside_bytes(s);
+	u->free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	for (size_t i = 0; i < h->n; i++) {
+		u->taken = add(u->taken, h->of[i].taken);
+		if (!digest_equal(&h->of[i].digest, &b->digest))
+			u->promised = add(u->promised, excess(h->of[i].claim, h->of[i].taken));
+	}
+	return 0;
+}
+
+static int no_room(
+	const struct store *s, const struct usage *u, uint64_t evictable, struct error **err)
+{
+	char want[TEXT_NUMBER_MAX], have[TEXT_NUMBER_MAX], used[TEXT_NUMBER_MAX];
+	uint64_t kept = add(excess(u->taken, evictable), u->promised);
+
+	text_bytes(u->wanted, want);
+	if (s->limit && add(kept, u->wanted) > s->limit)
+		error_set(err, ENOSPC, "no room for %s in the store %s: of its %s, %s are in use",
+			want, s->dir, text_bytes(s->limit, have), text_bytes(kept, used));
+	else
+		error_set(err, ENOSPC,
+			"no room for %s in the store %s: its disk has %s free, %s are promised",
+			want, s->dir, text_bytes(u->free, have), text_bytes(u->promised, used));
+	return error_hint(err,
+		"unmount what is not needed and `erofs-convert store prune`, or --store on a "
+		"larger disk");
+}
+
+/* Both bounds count the same bytes: what is evicted helps with the one as with the other. */
+static int make_room(
+	const struct store_blob *b, uint64_t bytes, uint64_t *claim, struct error **err)
+{
+	CLEANUP_HOLDINGS struct holdings h = { 0 };
+	struct store *s = b->store;
+	struct usage u = { 0 };
+	uint64_t need, gain, total;
+
+	if (holdings_read(&h, s, err) < 0 || measure(&u, b, bytes, &h, err) < 0)
+		return -1;
+	*claim = u.claim;
+	total = add(add(add(u.taken, u.aside), u.promised), u.wanted);
+	need = excess(add(u.promised, u.wanted), u.free);
+	if (s->limit && excess(total, s->limit) > need)
+		need = excess(total, s->limit);
+	if (!need || !u.wanted)
+		return 0;
+	gain = evict_choose(s, &h, &b->digest, excess(need, u.aside));
+	if (add(gain, u.aside) < need)
+		return no_room(s, &u, gain, err);
+	store_aside_remove(s);
+	return evict_chosen(s, &h, err);
+}
+
+static int reserve(struct store_blob *b, uint64_t bytes, struct error **err)
+{
+	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
+	uint64_t claim;
+
+	if (!locked || make_room(b, bytes, &claim, err) < 0)
+		return -1;
+	if (map_write_claim(b->map_fd, claim) < 0)
+		return error_set(err, errno, "cannot write the map of %s", b->path);
+	b->reserved = add(b->reserved, bytes);
+	return 0;
+}
+
+int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err)
+{
+	int rc = 0;
+
+	if (!b->bits) /* complete since it was opened */
+		return 0;
+	pthread_mutex_lock(&b->fill_lock);
+	if (b->filling)
+		rc = reserve(b, bytes, err);
+	pthread_mutex_unlock(&b->fill_lock);
+	return rc;
+}

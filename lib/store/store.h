@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/*
+ * The node's shared home of blobs. Each blob has a cache file, which is the device uncompressed
+ * (sparse until it is complete), and a presence map with a bit for each frame. A bit in memory
+ * is set after the frame has been written, on disk after a later fdatasync() of the cache file:
+ * no bit is ever on disk without its data. docs/format/store.md has the bytes.
+ *
+ * Several processes may use a store. A blob has one filler at a time, who holds its lock;
+ * everyone may read what is complete. What somebody has open (a process, or a mounted
+ * filesystem) is in use and is not evicted; a file that is unlinked nevertheless stays good for
+ * who has it open.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "lib/base/digest.h"
+#include "lib/base/error.h"
+
+struct store;
+struct store_blob;
+
+/*
+ * Where the store is by default: /var/lib/erofs-convert for root, else
+ * $XDG_DATA_HOME/erofs-convert or ~/.local/share/erofs-convert. The caller frees it. NULL when a
+ * user has no home.
+ */
+char *store_default_dir(struct error **err);
+
+/*
+ * Open the store in `dir`, made with its parents when it is not there (0700). `limit`: bytes of
+ * disk that it may take, 0 for no limit but the disk's. A directory with other things in it, or
+ * a store of another version, is an error and stays as it is. So is one that belongs to
+ * another user, or that others may write to.
+ */
+struct store *store_open(const char *dir, uint64_t limit, struct error **err);
+void store_close(struct store *s); /* after its blobs; NULL is allowed */
+
+/* What a blob is; all of it must match what an existing cache says of itself. */
+struct store_spec {
+	struct digest digest; /* of the blob as stored in the registry: its name */
+	struct digest index; /* of its chunk index; of a raw blob: its own digest */
+	uint64_t size; /* of the device, bytes */
+	uint32_t n_frames; /* at most 2^26, and `size`; 1 for what comes as a whole */
+};
+
+/*
+ * Open a blob to fill or to use it: made when it is not there. A cache or map that does not
+ * match the spec, is damaged, or says more than its file can hold is set aside and begun anew.
+ * Waits while another process fills the blob, until that is done or the blob is complete; an
+ * interrupt (lib/base/interrupt.h) ends the waiting with an error. One handle for a blob and
+ * process: a second one would wait for the first.
+ */
+struct store_blob *store_blob_open(
+	struct store *s, const struct store_spec *spec, struct error **err);
+/*
+ * Syncs what was written, but not after an interrupt, for it takes its time (bits that were not
+ * synced are lost, no more), and lets go of the lock. No call on the blob may be under way.
+ */
+void store_blob_close(struct store_blob *b); /* NULL is allowed */
+
+/* The cache file: open for reading and writing while it is not complete, and its absolute path. */
+int store_blob_fd(const struct store_blob *b);
+const char *store_blob_path(const struct store_blob *b);
+
+/* On any thread. */
+bool store_blob_has(const struct store_blob *b, uint32_t frame);
+bool store_blob_is_complete(const struct store_blob *b);
+uint32_t store_blob_present(const struct store_blob *b); /* how many frames */
+
+/*
+ * Store one frame's verified, uncompressed bytes at their place, then set its bit in memory.
+ * Space for them must have been reserved. On any thread; a frame that is there already is
+ * written again, but not to a blob that was complete when it was opened: that is an error.
+ */
+int store_blob_write(struct store_blob *b, uint32_t frame, uint64_t offset, const void *data,
+	size_t len, struct error **err);
+
+/*
+ * Bring the bits set so far to the disk: fdatasync() of the cache, then the map, then its
+ * fdatasync(). On any thread; writers go on meanwhile. Once all are there, the blob is open to
+ * everyone. When the cache cannot be synced, what was written since the last sync may be lost:
+ * those frames are not there any more, in memory as well.
+ */
+int store_blob_sync(struct store_blob *b, struct error **err);
+
+/*
+ * Make sure that `bytes` more fit under the limit and on the disk, counting what other live
+ * processes have reserved, and evict for it what nobody uses, least recently used first.
+ * Belongs to the blob: what is written uses it up; completing or closing the blob gives the
+ * rest back. No cache comes to more than its device: UINT64_MAX reserves for all that is
+ * missing. The error's code is ENOSPC when not enough can be evicted; then nothing is. It
+ * looks at every blob of the store: ask for many frames at once. On any thread.
+ */
+int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err);
+
+/* What is in the store. */
+struct store_entry {
+	struct digest digest;
+	uint64_t size; /* of the device, bytes */
+	uint64_t cached; /* bytes that it takes on disk */
+	uint32_t n_frames, present; /* with size all 0: its map is damaged (a warning says how) */
+	bool in_use; /* open somewhere: being filled, or mounted */
+	struct timespec used; /* last opened, or filled */
+};
+
+/* By last use, most recent first. The caller frees it. */
+int store_list(struct store *s, struct store_entry **list, size_t *n, struct error **err);
+
+/*
+ * Evict what nobody uses until the store takes no more than `keep` bytes (0: all of it), least
+ * recently used first; also what was set aside and what killed processes left. How many bytes
+ * that freed, and how many blobs were evicted. What is in use is no error.
+ */
+int store_prune(struct store *s, uint64_t keep, uint64_t *freed, size_t *n, struct error **err);
+
+static inline void cleanup_store_(struct store **s)
+{
+	store_close(*s);
+}
+#define CLEANUP_STORE CLEANUP(cleanup_store_)
+
+static inline void cleanup_store_blob_(struct store_blob **b)
+{
+	store_blob_close(*b);
+}
+#define CLEANUP_STORE_BLOB CLEANUP(cleanup_store_blob_)
+
+#endif
