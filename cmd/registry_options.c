@@ -3,6 +3,12 @@
 
 #include "cmd/registry_options.h"
 
+#include <string.h>
+
+#include "lib/base/mem.h"
+#include "lib/registry/ask_password.h"
+#include "lib/registry/secret.h"
+
 enum { RETRIES_MAX = 1000 };
 
 /* What was given, with marks for "not at all". */
@@ -80,13 +86,34 @@ static int check(const struct verb *verb, const struct given *g, const char *pre
 	return CMD_DONE;
 }
 
+static int complete_creds(struct given *g)
+{
+	CLEANUP_WIPE char *password = NULL;
+	struct error *e = NULL;
+
+	if (!g->creds || strchr(g->creds, ':'))
+		return CMD_DONE;
+	password = ask_password(g->creds, &e);
+	if (!password) {
+		cmd_fail(e);
+		return CMD_USAGE;
+	}
+	g->creds = xasprintf("%s:%s", g->creds, password);
+	return CMD_DONE;
+}
+
 int registry_options_get(
 	const struct verb *verb, enum registry_side side, struct registry_options *o)
 {
-	const struct given *g = &given[side], *shared = &given[REGISTRY_ONLY];
+	struct given *g = &given[side];
+	const struct given *shared = &given[REGISTRY_ONLY];
 	int tls_verify = g->tls_verify >= 0 ? g->tls_verify : shared->tls_verify;
 	uint64_t retries = g->retries != UINT64_MAX ? g->retries : shared->retries;
 
+	int status = check(verb, g, prefixes[side]);
+
+	if (status == CMD_DONE)
+		status = complete_creds(g);
 	*o = REGISTRY_OPTIONS_DEFAULT;
 	o->credentials = (struct credentials_options){
 		.creds = g->creds,
@@ -100,5 +127,5 @@ int registry_options_get(
 		o->tls_verify = tls_verify;
 	if (retries != UINT64_MAX)
 		o->retries = (unsigned)retries;
-	return check(verb, g, prefixes[side]);
+	return status;
 }

@@ -24,7 +24,8 @@ enum registry_side { REGISTRY_ONLY, REGISTRY_SOURCE, REGISTRY_DEST };
 
 /*
  * What was given for the side: CMD_DONE, or CMD_USAGE when it contradicts itself. The strings live
- * as long as the process.
+ * as long as the process. A password that is missing is asked for here, before there is a progress
+ * bar and before signals only ask: call it ahead of interrupt_catch().
  */
 int registry_options_get(
 	const struct verb *verb, enum registry_side side, struct registry_options *o);

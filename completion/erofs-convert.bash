@@ -99,7 +99,8 @@ _erofs_convert_option_value() # OPTION
 	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
 		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
 	--progress) _erofs_convert_offer auto plain none ;;
-	--upper) _erofs_convert_files -d "" ;;
+	--keep) _erofs_convert_offer 1G 10G 100G ;;
+	--upper | --store) _erofs_convert_files -d "" ;;
 	--files | --jobs | -j) ;;
 	*) return 1 ;;
 	esac
@@ -114,7 +115,7 @@ _erofs_convert()
 	COMPREPLY=()
 	_erofs_convert_words
 	if [ ${#_ec_words[@]} -lt 2 ]; then
-		_erofs_convert_offer convert mount umount check inspect unpack help --help --version
+		_erofs_convert_offer convert mount umount check inspect unpack store help --help --version
 		return
 	fi
 	verb=${_ec_words[1]}
@@ -124,6 +125,7 @@ _erofs_convert()
 	check) options=(--against --platform --jobs) ;;
 	inspect) options=(--files --raw --config --platform) ;;
 	unpack) options=(--platform --jobs) ;;
+	store) options=(--store --keep) ;;
 	umount) options=() ;;
 	*) return ;;
 	esac
@@ -134,7 +136,7 @@ _erofs_convert()
 		word=${_ec_words[i]}
 		case $previous in
 		--against | --compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
-			--files | --upper)
+			--files | --upper | --store | --keep)
 			previous=
 			continue
 			;;
@@ -170,6 +172,7 @@ _erofs_convert()
 	mount:0 | check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: ;;
 	mount:1) _erofs_convert_files -d "" ;;
 	unpack:1) _erofs_convert_files -f "" ;;
+	store:0) _erofs_convert_offer ls prune ;;
 	umount:0)
 		# What may be unmounted: the EROFS mounts and our overlays, else any directory.
 		mapfile -t options < <(awk '/ - erofs | - overlay erofs-convert:/ { print $5 }' \

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "fmt/chunk_index.h"
 #include "fmt/erofs.h"
@@ -27,6 +28,8 @@ struct piece {
 	bool last; /* of the blob */
 	atomic_uint users; /* jobs that still want it */
 	size_t fill;
+	size_t best_end; /* where it would end by content, of what came so far; 0: nowhere yet */
+	uint64_t best_hash;
 	const uint8_t *stored; /* as it is written to the file */
 	size_t stored_size;
 	uint8_t sha256[CHUNK_INDEX_HASH]; /* of that */
@@ -144,7 +147,7 @@ static struct piece *take_piece(struct blob_writer *w)
 	p->sequence = w->next_sequence++;
 	p->offset = (uint64_t)w->blocks * EROFS_BLOCK_SIZE;
 	p->last = false;
-	p->fill = 0;
+	p->fill = p->best_end = 0;
 	return p;
 }
 
@@ -358,23 +361,67 @@ struct blob_writer *blob_writer_new(
 	return w;
 }
 
-/* Does the open frame end before the next block? */
-static bool frame_ends(const struct blob_writer *w)
-{
-	const struct piece *p = w->open;
+/*
+ * Where frames end follows the content (docs/frames.md), so that images whose blobs differ share
+ * frames: of the places from half a frame to a whole one, the one before the block with the lowest
+ * hash.
+ */
 
-	return p->fill == w->flow->format.frame_size || (w->first_alone && p->sequence == 0);
+static size_t least_fill(const struct blob_format *format)
+{
+	size_t blocks = format->frame_size / EROFS_BLOCK_SIZE;
+
+	return (blocks + 1) / 2 * EROFS_BLOCK_SIZE;
+}
+
+/* May the open frame end here, before this block? */
+static void weigh_end(struct blob_writer *w, const uint8_t *block)
+{
+	const struct blob_format *format = &w->flow->format;
+	struct piece *p = w->open;
+	uint64_t hash;
+
+	if (!format->zstd || p->fill < least_fill(format))
+		return;
+	hash = XXH3_64bits(block, EROFS_BLOCK_SIZE);
+	if (p->best_end && hash >= p->best_hash)
+		return;
+	p->best_end = p->fill;
+	p->best_hash = hash;
+}
+
+/* The full frame goes; what lies behind its best end begins the next one. */
+static void end_frame(struct blob_writer *w)
+{
+	struct piece *full = w->open;
+	size_t end = full->best_end ? full->best_end : full->fill;
+	struct piece *next = take_piece(w);
+
+	next->offset = full->offset + end;
+	next->fill = full->fill - end;
+	memcpy(next->data, full->data + end, next->fill);
+	full->fill = end;
+	submit(w);
+	w->open = next;
 }
 
 /* The last frame is known as such when it goes: a full one waits for what comes after it. */
 void blob_writer_append(struct blob_writer *w, const void *data, size_t len)
 {
-	if (w->open && frame_ends(w))
-		submit(w);
+	uint8_t block[EROFS_BLOCK_SIZE];
+
+	memcpy(block, data, len);
+	memset(block + len, 0, EROFS_BLOCK_SIZE - len);
 	if (!w->open)
 		w->open = take_piece(w);
-	memcpy(w->open->data + w->open->fill, data, len);
-	memset(w->open->data + w->open->fill + len, 0, EROFS_BLOCK_SIZE - len);
+	if (w->first_alone && w->blocks == 1)
+		end_frame(w);
+	weigh_end(w, block);
+	if (w->open->fill == w->flow->format.frame_size) {
+		end_frame(w);
+		weigh_end(w, block);
+	}
+	memcpy(w->open->data + w->open->fill, block, EROFS_BLOCK_SIZE);
 	w->open->fill += EROFS_BLOCK_SIZE;
 	w->blocks++;
 }

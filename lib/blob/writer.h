@@ -18,7 +18,7 @@
 enum {
 	BLOB_FRAME_MIN = 4096,
 	BLOB_FRAME_MAX = 4 * 1024 * 1024,
-	BLOB_FRAME_DEFAULT = 1024 * 1024, /* measured: docs/frames.md */
+	BLOB_FRAME_DEFAULT = 512 * 1024, /* measured: docs/frames.md */
 };
 
 /* How blobs are stored. */

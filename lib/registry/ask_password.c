@@ -119,8 +119,11 @@ char *ask_password(const char *user, struct error **err)
 	char *password;
 
 	if (fd < 0) {
-		error_set(err, 0, "--creds has no password, and there is no terminal to ask on");
-		error_hint(err, "write --creds USER:PASS, or put it into a file for --authfile");
+		CLEANUP_FREE char *shown = text_shown(user);
+
+		error_set(err, 0,
+			"the password of %s is missing, and there is no terminal to ask on", shown);
+		error_hint(err, "write USER:PASS, or use --authfile");
 		return NULL;
 	}
 	pthread_mutex_lock(&one);

@@ -123,25 +123,26 @@ static const char *variable(const char *name)
 	return v && *v ? v : NULL;
 }
 
-/* DIR/NAME, with the directory of the variable or else below another one. */
-static char *place(const char *var, const char *base, const char *below, const char *name)
+/* NAME in the variable's directory, or below another one, which may be NULL. */
+static char *place(const char *var, const char *name, const char *base, const char *below)
 {
 	const char *dir = variable(var);
 
 	if (dir)
 		return xasprintf("%s/%s", dir, name);
-	return base ? xasprintf("%s/%s/%s", base, below, name) : NULL;
+	return base ? xasprintf("%s/%s", base, below) : NULL;
 }
 
 static int from_usual_places(struct credentials *c, struct wanted *w, struct error **err)
 {
-	CLEANUP_FREE char *run = xasprintf("%u", (unsigned)getuid());
 	const char *home = variable("HOME");
+	CLEANUP_FREE char *user = xasprintf("%u/auth.json", (unsigned)getuid());
 	CLEANUP_FREE char *runtime =
-		place("XDG_RUNTIME_DIR", "/run/containers", run, "containers/auth.json");
-	CLEANUP_FREE char *config =
-		place("XDG_CONFIG_HOME", home, ".config", "containers/auth.json");
-	CLEANUP_FREE char *docker = place("DOCKER_CONFIG", home, ".docker", "config.json");
+		place("XDG_RUNTIME_DIR", "containers/auth.json", "/run/containers", user);
+	CLEANUP_FREE char *config = place(
+		"XDG_CONFIG_HOME", "containers/auth.json", home, ".config/containers/auth.json");
+	CLEANUP_FREE char *docker =
+		place("DOCKER_CONFIG", "config.json", home, ".docker/config.json");
 	const char *const places[] = { runtime, config, docker };
 	int rc = 0;
 

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/outfile.h"
 #include "lib/base/remove_tree.h"

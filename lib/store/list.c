@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "config.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"

@@ -176,8 +176,17 @@ static inline bool server_note(struct served *x)
 
 struct server_connection {
 	struct server *server;
-	int fd;
+	unsigned number;
 };
+
+/* Its number may be another's at once: nobody may find it any more. */
+static inline void server_hang_up(struct server *s, unsigned number)
+{
+	pthread_mutex_lock(&s->lock);
+	close(s->fds[number]); /* with SO_LINGER: resets */
+	s->fds[number] = -1;
+	pthread_mutex_unlock(&s->lock);
+}
 
 static inline void *server_talk(void *arg)
 {
@@ -185,8 +194,7 @@ static inline void *server_talk(void *arg)
 	CLEANUP_FREE struct served *x = xzalloc(sizeof(*x));
 
 	x->server = c->server;
-	x->fd = c->fd;
-	free(c);
+	x->fd = c->server->fds[c->number];
 	do {
 		x->keep = false;
 		if (!server_read_head(x)) {
@@ -198,8 +206,8 @@ static inline void *server_talk(void *arg)
 			break;
 		x->server->serve(x);
 	} while (x->keep);
-	shutdown(x->fd, SHUT_WR);
-	close(x->fd); /* with SO_LINGER: resets */
+	server_hang_up(c->server, c->number);
+	free(c);
 	return NULL;
 }
 
@@ -214,7 +222,7 @@ static inline void *server_run(void *arg)
 		if (fd < 0)
 			break;
 		c = xmalloc(sizeof(*c));
-		*c = (struct server_connection){ s, fd };
+		*c = (struct server_connection){ s, s->connections };
 		s->fds[s->connections] = fd;
 		pthread_create(&s->threads[s->connections], NULL, server_talk, c);
 		s->connections++;
@@ -264,7 +272,10 @@ static inline void server_stop(struct server *s)
 	shutdown(s->fd, SHUT_RDWR);
 	pthread_join(s->thread, NULL);
 	for (unsigned i = 0; i < s->connections; i++) {
-		shutdown(s->fds[i], SHUT_RDWR); /* may be closed already, and is nobody else's */
+		pthread_mutex_lock(&s->lock);
+		if (s->fds[i] >= 0)
+			shutdown(s->fds[i], SHUT_RDWR);
+		pthread_mutex_unlock(&s->lock);
 		pthread_join(s->threads[i], NULL);
 	}
 	close(s->fd);
