@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#include "lib/base/mem.h"
 #include "lib/registry/ask_password.h"
 #include "lib/registry/secret.h"
 
@@ -98,7 +97,7 @@ static int complete_creds(struct given *g)
 		cmd_fail(e);
 		return CMD_USAGE;
 	}
-	g->creds = xasprintf("%s:%s", g->creds, password);
+	g->creds = secret_join(g->creds, ":", password);
 	return CMD_DONE;
 }
 
@@ -109,7 +108,6 @@ int registry_options_get(
 	const struct given *shared = &given[REGISTRY_ONLY];
 	int tls_verify = g->tls_verify >= 0 ? g->tls_verify : shared->tls_verify;
 	uint64_t retries = g->retries != UINT64_MAX ? g->retries : shared->retries;
-
 	int status = check(verb, g, prefixes[side]);
 
 	if (status == CMD_DONE)

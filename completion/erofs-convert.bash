@@ -86,11 +86,17 @@ _erofs_convert_image() # TRANSPORT...
 	esac
 }
 
+# Those of one registry, and of a source's and a destination's.
+_ec_registry=(--authfile --creds --no-creds --registry-token --tls-verify --cert-dir --plain-http \
+	--retry-times)
+_ec_registry_two=(--authfile --tls-verify --retry-times "${_ec_registry[@]/#--/--src-}" \
+	"${_ec_registry[@]/#--/--dest-}")
+
 _erofs_convert_option_value() # OPTION
 {
 	case $1 in
 	--against)
-		_erofs_convert_image oci: oci-archive: docker-archive: tar:
+		_erofs_convert_image oci: oci-archive: docker-archive: docker:// tar:
 		return 0
 		;;
 	--compression) _erofs_convert_offer none ;;
@@ -100,7 +106,10 @@ _erofs_convert_option_value() # OPTION
 		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
 	--progress) _erofs_convert_offer auto plain none ;;
 	--keep) _erofs_convert_offer 1G 10G 100G ;;
-	--upper | --store) _erofs_convert_files -d "" ;;
+	--upper | --store | --cert-dir | --src-cert-dir | --dest-cert-dir) _erofs_convert_files -d "" ;;
+	--digestfile | --authfile | --src-authfile | --dest-authfile) _erofs_convert_files -f "" ;;
+	--mount-from | --creds | --src-creds | --dest-creds | --registry-token | --src-registry-token | \
+		--dest-registry-token | --retry-times | --src-retry-times | --dest-retry-times) ;;
 	--files | --jobs | -j) ;;
 	*) return 1 ;;
 	esac
@@ -115,16 +124,18 @@ _erofs_convert()
 	COMPREPLY=()
 	_erofs_convert_words
 	if [ ${#_ec_words[@]} -lt 2 ]; then
-		_erofs_convert_offer convert mount umount check inspect unpack store help --help --version
+		_erofs_convert_offer convert push mount umount check inspect unpack store help --help --version
 		return
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
-	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole --jobs) ;;
+	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole \
+		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
+	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_two[@]}") ;;
 	mount) options=(--rw --upper --platform) ;;
-	check) options=(--against --platform --jobs) ;;
-	inspect) options=(--files --raw --config --platform) ;;
-	unpack) options=(--platform --jobs) ;;
+	check) options=(--against --platform --jobs "${_ec_registry[@]}") ;;
+	inspect) options=(--files --raw --config --platform "${_ec_registry[@]}") ;;
+	unpack) options=(--platform --jobs "${_ec_registry[@]}") ;;
 	store) options=(--store --keep) ;;
 	umount) options=() ;;
 	*) return ;;
@@ -136,7 +147,8 @@ _erofs_convert()
 		word=${_ec_words[i]}
 		case $previous in
 		--against | --compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
-			--files | --upper | --store | --keep)
+			--files | --upper | --store | --keep | --mount-from | --digestfile | --*authfile | \
+			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)
 			previous=
 			continue
 			;;
@@ -167,9 +179,12 @@ _erofs_convert()
 	esac
 
 	case $verb:$position in
-	convert:0) _erofs_convert_image oci: oci-archive: docker-archive: tar: ;;
-	convert:1) _erofs_convert_image oci: oci-archive: ;;
-	mount:0 | check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: ;;
+	convert:0) _erofs_convert_image oci: oci-archive: docker-archive: docker:// tar: ;;
+	convert:1) _erofs_convert_image oci: oci-archive: docker:// ;;
+	push:0) _erofs_convert_image oci: oci-archive: docker:// ;;
+	push:1) _erofs_convert_image docker:// ;;
+	mount:0) _erofs_convert_image oci: ;;
+	check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: docker:// ;;
 	mount:1) _erofs_convert_files -d "" ;;
 	unpack:1) _erofs_convert_files -f "" ;;
 	store:0) _erofs_convert_offer ls prune ;;

@@ -87,7 +87,7 @@ struct outfile *blob_compress(struct workers *workers, const struct blob_format 
 		*err = c.unread ? take_ptr(c.unread) : take_ptr(c.unwritten);
 		return NULL;
 	}
-	if (c.at < size) {
+	if (c.at < size || interrupt_pending()) {
 		error_set(err, 0, "interrupted; nothing has been written");
 		return NULL;
 	}

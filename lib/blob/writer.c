@@ -11,6 +11,7 @@
 #include "fmt/chunk_index.h"
 #include "fmt/erofs.h"
 #include "fmt/zstd_frame.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/blob/encoder.h"
 #include "lib/blob/range_map.h"
@@ -296,6 +297,8 @@ static void encode(struct job *job)
 	struct piece *p = (struct piece *)job;
 	struct blob_flow *flow = p->writer->flow;
 
+	if (interrupt_pending()) /* a frame may take long; nobody waits for it any more */
+		atomic_store(&flow->stopped, true);
 	if (!atomic_load(&flow->stopped)) {
 		p->stored = p->encoded;
 		p->stored_size = encoder_encode(flow->encoder, p->data, p->fill, p->encoded);

@@ -13,6 +13,7 @@
 #include "fmt/www_authenticate.h"
 #include "lib/base/mem.h"
 #include "lib/registry/part.h"
+#include "lib/registry/secret.h"
 #include "lib/registry/token.h"
 #include "lib/registry/transfer.h"
 
@@ -49,7 +50,7 @@ static void forget_tokens(struct auth *a)
 {
 	for (size_t i = 0; i < a->n_tokens; i++) {
 		free(a->tokens[i].from);
-		secret_free(a->tokens[i].value);
+		wipe_free(a->tokens[i].value);
 	}
 	a->n_tokens = 0;
 }
@@ -69,7 +70,7 @@ void auth_free(struct auth *a)
 
 void auth_line_free(char *line)
 {
-	secret_free(line);
+	wipe_free(line);
 }
 
 /* Once, and only when somebody asks for them; a token that was given is used unasked. */
@@ -94,9 +95,9 @@ bool auth_has_credentials(const struct auth *a)
 
 char *auth_basic_line(const struct credentials *c)
 {
-	CLEANUP_SECRET char *pair = xasprintf("%s:%s", c->user, c->password ? c->password : "");
+	CLEANUP_WIPE char *pair = xasprintf("%s:%s", c->user, c->password ? c->password : "");
 	size_t len = strlen(pair);
-	CLEANUP_SECRET char *encoded = xmalloc(len / 3 * 4 + 5);
+	CLEANUP_WIPE char *encoded = xmalloc(len / 3 * 4 + 5);
 
 	EVP_EncodeBlock((unsigned char *)encoded, (const unsigned char *)pair, (int)len);
 	return xasprintf("Authorization: Basic %s", encoded);
@@ -118,7 +119,7 @@ static struct kept_token *find_token(struct auth *a, const char *from)
 static void drop_token(struct auth *a, struct kept_token *t)
 {
 	free(t->from);
-	secret_free(t->value);
+	wipe_free(t->value);
 	*t = a->tokens[--a->n_tokens];
 }
 

@@ -25,6 +25,7 @@ static bool accept_whole(struct fetch *f, const struct http_answer *a)
 		return true;
 	}
 	f->skip = f->at;
+	f->goes_on = f->end != f->size;
 	return true;
 }
 
@@ -34,6 +35,7 @@ static bool accept_part(struct fetch *f, const struct http_answer *a)
 	struct http_content_range c;
 
 	f->skip = 0;
+	f->goes_on = false;
 	if (!value || !http_content_range(value, &c))
 		snprintf(f->fault, sizeof(f->fault), "206 without a readable Content-Range");
 	else if (c.first != f->at)
@@ -67,8 +69,9 @@ static enum http_taken on_data(void *arg, const void *p, size_t n, const char **
 		*why = "refused";
 		return HTTP_REFUSE;
 	}
-	if (too_many && f->end == f->size) {
-		*why = "more bytes than the blob has";
+	if (too_many && !f->goes_on) {
+		*why = f->end == f->size ? "more bytes than the blob has"
+					 : "more bytes than asked for";
 		return HTTP_REFUSE;
 	}
 	if (too_many)
@@ -77,7 +80,7 @@ static enum http_taken on_data(void *arg, const void *p, size_t n, const char **
 		return HTTP_PAUSE;
 	f->skip -= skipped;
 	f->at += wanted;
-	return f->at == f->end && f->end != f->size ? HTTP_STOP : HTTP_TAKE;
+	return f->at == f->end && f->goes_on ? HTTP_STOP : HTTP_TAKE;
 }
 
 static int ask(struct fetch *f, struct reply *p, struct error **err)

@@ -22,6 +22,7 @@ struct fetch {
 
 	/* of the try under way */
 	uint64_t skip; /* bytes that a server sends in front of what is wanted */
+	bool goes_on; /* after them, too: it is cut off */
 	char fault[160]; /* why its answer is refused, or empty */
 };
 

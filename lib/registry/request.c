@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "lib/registry/part.h"
 #include "lib/registry/retry.h"
+#include "lib/registry/secret.h"
 #include "lib/registry/token.h"
 #include "lib/registry/url.h"
 
@@ -106,7 +107,7 @@ static void transfer_to_registry(struct course *c, const char *line)
 /* With Authorization, which only the registry sees. 1: there is a better one now; 0; -1. */
 static int ask(struct course *c, struct error **err)
 {
-	CLEANUP_SECRET char *line = NULL;
+	CLEANUP_WIPE char *line = NULL;
 	int rc;
 
 	c->p->elsewhere = !is_at_registry(c->r, c->p->url);

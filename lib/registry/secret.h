@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/mem.h"
+
 static inline void wipe_free(char *s)
 {
 	if (s)
@@ -18,6 +20,15 @@ static inline void cleanup_wipe_(char **s)
 	wipe_free(*s);
 }
 #define CLEANUP_WIPE CLEANUP(cleanup_wipe_)
+
+/* One behind the other, for wipe_free(); asprintf() would leave a copy in memory it gives back. */
+static inline char *secret_join(const char *a, const char *b, const char *c)
+{
+	char *all = xzalloc(strlen(a) + strlen(b) + strlen(c) + 1);
+
+	stpcpy(stpcpy(stpcpy(all, a), b), c);
+	return all;
+}
 
 /* A buffer of fixed size, whatever is in it. */
 struct secret_buffer {

@@ -14,6 +14,7 @@
 #include "lib/base/mem.h"
 #include "lib/registry/part.h"
 #include "lib/registry/retry.h"
+#include "lib/registry/secret.h"
 #include "lib/registry/transfer.h"
 #include "lib/registry/url.h"
 
@@ -23,13 +24,6 @@ enum {
 	LIFETIME_MAX = 24 * 3600,
 	TOKEN_MAX = 256 * 1024,
 };
-
-void secret_free(char *s)
-{
-	if (s)
-		OPENSSL_cleanse(s, strlen(s));
-	free(s);
-}
 
 /* It becomes a line of a header. */
 static bool is_token(const char *s)
@@ -129,7 +123,7 @@ static void add_field(char **form, const char *name, const char *value)
 	if (escaped)
 		OPENSSL_cleanse(escaped, strlen(escaped));
 	curl_free(escaped);
-	secret_free(*form);
+	wipe_free(*form);
 	*form = longer;
 }
 
@@ -207,8 +201,8 @@ char *token_fetch(
 	CLEANUP_FREE char *realm = url_resolve(NULL, q->realm, err);
 	bool post = q->credentials->identity_token != NULL;
 	CLEANUP_FREE char *url = realm && !post ? get_url(q) : NULL;
-	CLEANUP_SECRET char *form = post ? refresh_form(q) : NULL;
-	CLEANUP_SECRET char *line = basic(q->credentials);
+	CLEANUP_WIPE char *form = post ? refresh_form(q) : NULL;
+	CLEANUP_WIPE char *line = basic(q->credentials);
 	char *headers[] = { line, NULL };
 	char *form_headers[] = { (char *)"Content-Type: application/x-www-form-urlencoded", NULL };
 	struct http_body body = { .bytes = form, .size = form ? strlen(form) : 0 };

@@ -26,13 +26,4 @@ char *token_fetch(
 char *token_parse(
 	const char *bytes, size_t size, int64_t now, uint64_t *lifetime, struct error **err);
 
-/* Free a secret, NULL or not, and leave nothing of it. */
-void secret_free(char *s);
-
-static inline void cleanup_secret_(char **s)
-{
-	secret_free(*s);
-}
-#define CLEANUP_SECRET CLEANUP(cleanup_secret_)
-
 #endif

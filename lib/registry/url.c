@@ -10,6 +10,8 @@
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
 
+enum { SHOWN_MAX = 1024 };
+
 static void cleanup_curlu_(CURLU **u)
 {
 	curl_url_cleanup(*u);
@@ -85,15 +87,13 @@ char *url_resolve(const char *base, const char *location, struct error **err)
 
 char *url_add_query(const char *url, const char *name, const char *value)
 {
-	CLEANUP_CURLU CURLU *u = parsed(url);
-	char *escaped = curl_easy_escape(NULL, value, 0), *whole;
-	CLEANUP_FREE char *pair = xasprintf("%s=%s", name, escaped ? escaped : "");
+	char *escaped = curl_easy_escape(NULL, value, 0), *longer;
 
+	if (!escaped)
+		abort(); /* no memory */
+	longer = xasprintf("%s%c%s=%s", url, strchr(url, '?') ? '&' : '?', name, escaped);
 	curl_free(escaped);
-	if (!u || curl_url_set(u, CURLUPART_QUERY, pair, CURLU_APPENDQUERY) != CURLUE_OK)
-		return xasprintf("%s%c%s", url, strchr(url, '?') ? '&' : '?', pair);
-	whole = part(u, CURLUPART_URL, 0);
-	return whole ? whole : xstrdup(url);
+	return longer;
 }
 
 static bool same_part(CURLU *a, CURLU *b, CURLUPart what)
@@ -132,8 +132,22 @@ bool url_is_loopback(const char *url)
 
 char *url_shown(const char *url)
 {
-	return text_printable(
-		url, strnlen(url, strcspn(url, "?#") < 1024 ? strcspn(url, "?#") : 1024));
+	size_t len = strcspn(url, "?#");
+	const char *authority = strstr(url, "://");
+	size_t scheme = authority ? (size_t)(authority - url) + 3 : 0, skip = scheme;
+
+	/* a password may stand before an @ */
+	for (size_t i = skip; i < len && url[i] != '/'; i++)
+		if (url[i] == '@')
+			skip = i + 1;
+	if (skip < len && skip > scheme) {
+		CLEANUP_FREE char *rest =
+			text_printable(url + skip, len - skip < SHOWN_MAX ? len - skip : SHOWN_MAX);
+		CLEANUP_FREE char *front = text_printable(url, scheme < 16 ? scheme : 16);
+
+		return xasprintf("%s***@%s", front, rest);
+	}
+	return text_printable(url, len < SHOWN_MAX ? len : SHOWN_MAX);
 }
 
 bool url_is_host(const char *host)

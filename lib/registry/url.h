@@ -15,7 +15,8 @@
  */
 char *url_resolve(const char *base, const char *location, struct error **err);
 
-/* With one more pair in its query; the value is escaped. */
+/* With one more pair in its query; the value is escaped. What is there stays as it is: it may be
+ * signed. */
 char *url_add_query(const char *url, const char *name, const char *value);
 
 /* Same scheme, host and port: what Authorization is bound to. */

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,7 +36,7 @@ enum state { UNUSED, BEGUN, DONE, DURABLE, LOST };
 struct record {
 	_Atomic uint32_t state;
 	uint32_t len; /* 0: the size was changed, from `offset` bytes */
-	uint64_t ino;
+	uint64_t file; /* file_of() */
 	uint64_t offset;
 	uint64_t bytes; /* where in the journal's bytes: what was there before */
 };
@@ -96,17 +98,30 @@ static void state_of(int fd, struct stat *st)
 		die("fstat");
 }
 
+/* Which file it is. Numbers of inodes are used again; generations are not, where there are any. */
+static uint64_t file_of(int fd)
+{
+	uint32_t generation[2] = { 0 }; /* the kernel writes 4 bytes, or 8 */
+	struct statx x = { 0 };
+	struct stat st;
+
+	state_of(fd, &st);
+	ioctl(fd, FS_IOC_GETVERSION, generation);
+	statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &x);
+	return ((st.st_ino * 31 + generation[0]) * 1000003 + (uint64_t)x.stx_btime.tv_sec) *
+		       1000000007 +
+	       x.stx_btime.tv_nsec;
+}
+
 /* A record of a change that is about to begin. */
 static struct record *record(int fd, uint32_t len, uint64_t offset)
 {
 	struct record *r = &journal->records[atomic_fetch_add(&journal->n_records, 1)];
-	struct stat st;
 
-	state_of(fd, &st);
 	if (r >= journal->records + MAX_RECORDS)
 		die("the journal is full");
 	r->len = len;
-	r->ino = st.st_ino;
+	r->file = file_of(fd);
 	r->offset = offset;
 	r->bytes = atomic_fetch_add(&journal->n_bytes, len);
 	if (r->bytes + len > MAX_BYTES)
@@ -160,17 +175,16 @@ static int sync_file(int fd, bool data_only)
 	uint64_t n = atomic_load(&journal->n_records), n_covered = 0;
 	uint64_t *covered = calloc(n + 1, sizeof(*covered));
 	bool cache = is_cache(fd), fails = cache && fail_one_in && !chance(fail_one_in);
-	struct stat st;
+	uint64_t file = file_of(fd);
 
 	if (broken && cache && data_only) {
 		free(covered);
 		return 0;
 	}
-	state_of(fd, &st);
 	for (uint64_t i = 0; i < n; i++) {
 		struct record *r = &journal->records[i];
 
-		if (atomic_load(&r->state) == DONE && r->ino == st.st_ino)
+		if (atomic_load(&r->state) == DONE && r->file == file)
 			covered[n_covered++] = i;
 	}
 	usleep(chance(3000));
@@ -197,7 +211,7 @@ int __wrap_fdatasync(int fd)
 struct undo {
 	const struct journal *j;
 	uint64_t rng;
-	uint64_t ino;
+	uint64_t file;
 	uint64_t unit; /* bytes that reach the disk together */
 	uint32_t percent; /* of the units that are lost */
 	uint8_t *now; /* the file's bytes */
@@ -241,7 +255,7 @@ static void undo_file(struct undo *u, int fd, uint64_t size)
 	for (uint64_t i = n; i-- > 0;) {
 		const struct record *r = &u->j->records[i];
 
-		if (r->state == UNUSED || r->ino != u->ino)
+		if (r->state == UNUSED || r->file != u->file)
 			continue;
 		if (r->len)
 			undo_write(u, r);
@@ -271,7 +285,7 @@ uint64_t crash_undo(const char *path, const char *dir, uint64_t seed)
 		int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC);
 
 		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-			u.ino = st.st_ino;
+			u.file = file_of(fd);
 			u.unit = units[random_below(&u.rng, 3)];
 			u.percent = percents[random_below(&u.rng, 5)];
 			undo_file(&u, fd, (uint64_t)st.st_size);

@@ -233,8 +233,7 @@ static inline void *server_run(void *arg)
 static inline struct server *server_start(void (*serve)(struct served *x), void *state)
 {
 	struct server *s = xzalloc(sizeof(*s));
-	struct sockaddr_in a = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(a);
 
 	signal(SIGPIPE, SIG_IGN);

@@ -96,10 +96,67 @@ static void archives_are_split_at_the_first_colon(void)
 	CHECK(fails("docker-archive::x", "file is missing", "docker-archive:FILE[:NAME:TAG]"));
 }
 
-static void transports_to_come_are_named_with_a_way_round(void)
+static bool is_docker(const char *spec, const char *host, const char *repository, const char *tag,
+	const char *digest)
 {
-	CHECK(fails(
-		"docker://alpine:3", "registries", "skopeo copy docker://alpine:3 oci:DIR:TAG"));
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
+
+	if (image_ref_parse(&ref, spec, &err) < 0)
+		return false;
+	return ref.transport == TRANSPORT_DOCKER && !ref.path && strcmp(ref.host, host) == 0 &&
+	       strcmp(ref.repository, repository) == 0 &&
+	       (tag ? ref.tag && strcmp(ref.tag, tag) == 0 : !ref.tag) &&
+	       (digest ? ref.digest && strcmp(ref.digest, digest) == 0 : !ref.digest);
+}
+
+#define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void names_in_registries_are_read_as_docker_does(void)
+{
+	CHECK(is_docker("docker://debian", "docker.io", "library/debian", "latest", NULL));
+	CHECK(is_docker("docker://team/app:1", "docker.io", "team/app", "1", NULL));
+	CHECK(is_docker(
+		"docker://index.docker.io/debian", "docker.io", "library/debian", "latest", NULL));
+	CHECK(is_docker("docker://localhost:5000/app", "localhost:5000", "app", "latest", NULL));
+	CHECK(is_docker("docker://h.example/a/b:v1", "h.example", "a/b", "v1", NULL));
+	CHECK(is_docker("docker://[::1]:5000/app", "[::1]:5000", "app", "latest", NULL));
+}
+
+static void a_digest_stands_alone_or_behind_a_tag(void)
+{
+	CHECK(is_docker("docker://h.example/a@" DIGEST, "h.example", "a", NULL, DIGEST));
+	CHECK(is_docker("docker://h.example/a:1@" DIGEST, "h.example", "a", "1", DIGEST));
+}
+
+static void malformed_names_are_refused_in_dockers_words(void)
+{
+	static const char form[] = "docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST]";
+
+	CHECK(fails("docker://", "docker://: the name is missing", form));
+	CHECK(fails("docker://h.example/", "docker://h.example/: invalid reference format", form));
+	CHECK(fails("docker://App",
+		"docker://App: invalid reference format: repository name must be lowercase", form));
+	CHECK(fails("docker://a@sha256:00", "invalid reference format", form));
+	CHECK(fails("docker://a@md5:0123456789abcdef0123456789abcdef",
+		"unsupported digest algorithm", form));
+	CHECK(fails("docker://a\x1b[2J", "docker://a\\033[2J: invalid reference format", form));
+}
+
+static void a_digest_that_no_registry_uses_is_refused(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct image_ref ref;
+
+	CHECK(image_ref_parse(&ref,
+		      "docker://a@sha384:0123456789abcdef0123456789abcdef0123456789abcdef"
+		      "0123456789abcdef0123456789abcdef0123456789abcdef",
+		      &err) < 0);
+	CHECK(err && strstr(err->msg, "sha384"));
+}
+
+static void unsupported_transports_are_named_with_a_way_round(void)
+{
 	CHECK(fails("dir:x", "not supported", "skopeo copy dir:x"));
 }
 
@@ -154,6 +211,21 @@ static void a_copy_stands_alone(void)
 	CHECK_STR(copy.spec, "tar:a,b");
 }
 
+static void a_copy_has_a_registrys_parts(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_IMAGE_REF struct image_ref copy = { 0 };
+	struct image_ref ref;
+
+	CHECK(image_ref_parse(&ref, "docker://h.example/a:1@" DIGEST, &err) == 0);
+	image_ref_copy(&copy, &ref);
+	image_ref_free(&ref);
+	CHECK_STR(copy.host, "h.example");
+	CHECK_STR(copy.repository, "a");
+	CHECK_STR(copy.tag, "1");
+	CHECK_STR(copy.digest, DIGEST);
+}
+
 int main(void)
 {
 	RUN(a_layout_is_split_at_the_first_colon);
@@ -162,10 +234,15 @@ int main(void)
 	RUN(an_empty_tar_file_name_is_refused);
 	RUN(standard_input_can_be_one_layer_only);
 	RUN(archives_are_split_at_the_first_colon);
-	RUN(transports_to_come_are_named_with_a_way_round);
+	RUN(names_in_registries_are_read_as_docker_does);
+	RUN(a_digest_stands_alone_or_behind_a_tag);
+	RUN(malformed_names_are_refused_in_dockers_words);
+	RUN(a_digest_that_no_registry_uses_is_refused);
+	RUN(unsupported_transports_are_named_with_a_way_round);
 	RUN(local_stores_are_answered_with_the_pipe_that_does_it);
 	RUN(a_missing_or_unknown_transport_shows_the_known_ones);
 	RUN(tags_follow_the_grammar_of_image_spec);
 	RUN(a_copy_stands_alone);
+	RUN(a_copy_has_a_registrys_parts);
 	return tap_done();
 }

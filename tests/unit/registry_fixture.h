@@ -13,8 +13,10 @@
 enum { MIB = 1024 * 1024 };
 
 /* Plain HTTP and nobody's credentials, unless a test says otherwise. */
-#define PLAIN                                                                                 \
-	((struct registry_options){ .plain_http = true, .tls_verify = true, .retries = 3,     \
+#define PLAIN                                           \
+	((struct registry_options){ .plain_http = true, \
+		.tls_verify = true,                     \
+		.retries = 3,                           \
 		.credentials.no_creds = true })
 
 static inline struct registry *open_at(

@@ -2,6 +2,7 @@
 /* Documents, and what stands in the way of any request: logging in, redirects, tries. */
 #include "config.h"
 
+#include "lib/registry/secret.h"
 #include "lib/registry/token.h"
 #include "lib/registry/url.h"
 #include "tests/unit/registry_fixture.h"
@@ -38,7 +39,8 @@ static void serve_manifest(struct served *x)
 	CHECK(strstr(server_header(x, "User-Agent", value), "erofs-convert/") != NULL);
 	if (strstr(x->target, "missing"))
 		server_say(x, 404, "",
-			"{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest unknown\"}]}");
+			"{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"manifest "
+			"unknown\"}]}");
 	else if (strstr(x->target, "lie"))
 		server_say(x, 200,
 			"Docker-Content-Digest: sha256:"
@@ -58,7 +60,8 @@ static void a_manifest_comes_by_tag_and_by_digest(void)
 		CLEANUP_REGISTRY_DOCUMENT struct registry_document d = { 0 };
 		CLEANUP_ERROR struct error *err = NULL;
 
-		if (!CHECK(registry_get_manifest(r, "tag", by_digest ? &want : NULL, &d, &err) == 0))
+		if (!CHECK(registry_get_manifest(r, "tag", by_digest ? &want : NULL, &d, &err) ==
+			    0))
 			continue;
 		CHECK_STR(d.bytes, MANIFEST);
 		CHECK_U64(d.size, strlen(MANIFEST));
@@ -91,8 +94,10 @@ static void what_is_not_there_has_its_own_code(void)
 
 	CHECK(get(r, "missing", &err) == -1);
 	CHECK(err && err->code == ENOENT);
-	check_error(err, "GET http://127.0.0.1:", "/v2/some/name/manifests/missing: 404: "
-		"MANIFEST_UNKNOWN: manifest unknown", NULL);
+	check_error(err, "GET http://127.0.0.1:",
+		"/v2/some/name/manifests/missing: 404: "
+		"MANIFEST_UNKNOWN: manifest unknown",
+		NULL);
 	CHECK(err && !strstr(err->msg, "No such file"));
 }
 
@@ -199,7 +204,8 @@ static void an_error_quotes_the_registry_in_few_and_printable_words(void)
 {
 	CLEANUP_FREE char *json = NULL;
 	CLEANUP_FREE char *x = xmalloc(5001);
-	static char *html = (char *)"<html>secret</html>", *text = (char *)"\n no\033[1m way\nsecond";
+	static char *html = (char *)"<html>secret</html>",
+		    *text = (char *)"\n no\033[1m way\nsecond";
 	CLEANUP_ERROR struct error *e1 = NULL, *e2 = NULL, *e3 = NULL;
 
 	memset(x, 'x', 5000);
@@ -348,11 +354,10 @@ static void serve_token(struct served *x)
 	CLEANUP_FREE char *answer = NULL;
 	char value[512];
 
-	l->basic_seen |= strcmp(server_header(x, "Authorization", value),
-				 "Basic dXNlcjpzM2NyZXQ=") == 0;
+	l->basic_seen |=
+		strcmp(server_header(x, "Authorization", value), "Basic dXNlcjpzM2NyZXQ=") == 0;
 	l->scope_seen |= strstr(x->target, "service=reg%20istry") != NULL &&
-			 (strstr(x->target, "scope=repository%3Asome%2Fname%3Apull&") ||
-				 strstr(x->target, "scope=repository%3Asome%2Fname%3Apull") != NULL);
+			 strstr(x->target, "scope=repository%3Asome%2Fname%3Apull") != NULL;
 	answer = xasprintf("{\"access_token\":\"t%u\",\"expires_in\":%u}", ++l->tokens,
 		l->expires_in ? l->expires_in : 300);
 	server_say(x, 200, "", answer);
@@ -474,7 +479,8 @@ static void a_registry_token_is_used_as_it_is(void)
 
 static void serve_far_realm(struct served *x)
 {
-	server_say(x, 401, "WWW-Authenticate: Bearer realm=\"http://far.invalid/token?a=1\"\r\n", "");
+	server_say(
+		x, 401, "WWW-Authenticate: Bearer realm=\"http://far.invalid/token?a=1\"\r\n", "");
 }
 
 static void a_password_does_not_go_far_unencrypted(void)
@@ -497,10 +503,11 @@ static void tokens_are_read_in_both_forms(void)
 		{ "{\"token\":\"\",\"access_token\":\"b\",\"expires_in\":100}", "b", 100 },
 		{ "{\"token\":\"a\",\"expires_in\":100,\"issued_at\":\"2001-09-09T01:46:10.5Z\"}",
 			"a", 70 },
-		{ "{\"token\":\"a\",\"expires_in\":100,\"issued_at\":\"2001-09-09T02:46:10+01:00\"}",
+		{ "{\"token\":\"a\",\"expires_in\":100,\"issued_at\":\"2001-09-09T02:46:10+01:"
+		  "00\"}",
 			"a", 70 },
-		{ "{\"token\":\"a\",\"expires_in\":100,\"issued_at\":\"1999-01-01T00:00:00Z\"}", "a",
-			10 },
+		{ "{\"token\":\"a\",\"expires_in\":100,\"issued_at\":\"1999-01-01T00:00:00Z\"}",
+			"a", 10 },
 		{ "{\"token\":\"a\",\"expires_in\":1e300,\"issued_at\":\"x\"}", "a", 86400 },
 		{ "{\"token\":\"a\",\"expires_in\":-5}", "a", 60 },
 		{ "{\"token\":\"a b\"}", NULL, 0 },
@@ -513,7 +520,7 @@ static void tokens_are_read_in_both_forms(void)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		CLEANUP_ERROR struct error *err = NULL;
 		uint64_t lifetime = 0;
-		CLEANUP_SECRET char *token = token_parse(
+		CLEANUP_WIPE char *token = token_parse(
 			cases[i].text, strlen(cases[i].text), 1000000000, &lifetime, &err);
 
 		CHECK(cases[i].token ? token && strcmp(token, cases[i].token) == 0 : !token);

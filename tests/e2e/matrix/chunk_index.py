@@ -209,6 +209,8 @@ def verify_image(image):
         verify_empty_image(first)
     tap.expect_equal("versions of libzstd", 1, len({one["annotations"][LIBZSTD] for one in layers}))
     verify_slots(image, [index for index, _ in seen], seen[-1][1])
+    for where in (image.config, image.descriptor["platform"]):
+        tap.expect("erofs" in where["os.features"], "expected erofs among os.features", where)
     return [index for index, _ in seen]
 
 

@@ -185,15 +185,15 @@ class Front(Process):
 
     authority: TLS; client: a client's certificate is asked for; users: Basic; signed_for: blobs
     are redirected to another host (127.0.0.2), by addresses that are good for so many seconds;
-    cache: blobs are kept by ranges; http2: offered."""
+    cache: blobs are kept by ranges; http2: offered; rate: bytes a second for each answer ("1m")."""
 
-    def __init__(self, at, registry, authority=None, client=False, users=None, signed_for=None, cache=False, http2=False):
+    def __init__(self, at, registry, authority=None, client=False, users=None, signed_for=None, cache=False, http2=False, rate=None):
         self.at, self.registry = at, registry
         self.access = f"{at}/access.log"
         self.marks = 0
         for name in ("body", "proxy", "cache", "fastcgi", "uwsgi", "scgi"):
             os.makedirs(f"{at}/{name}", exist_ok=True)
-        self.options = {"authority": authority, "client": client, "users": users, "signed_for": signed_for, "cache": cache, "http2": http2}
+        self.options = {"authority": authority, "client": client, "users": users, "signed_for": signed_for, "cache": cache, "http2": http2, "rate": rate}
         start(self._start)
 
     def _start(self, port):
@@ -239,6 +239,7 @@ http {{
         proxy_set_header Host $http_host;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_request_buffering off;
+        {f"limit_rate {o['rate']};" if o["rate"] else ""}
         location /mark/ {{ auth_basic off; return 204; }}
         location / {{ proxy_pass {self.registry.url}; }}
         {self._blobs()}
@@ -348,3 +349,21 @@ class SignerExchange(httpserver.Exchange):
         query = urllib.parse.urlencode({"sig": tokens.b64(digest), "until": until})
         return self.reply(307, b"", {"Location": f"{self.server.target}{path}?{query}"})
 
+
+
+# --- around the program ------------------------------------------------------------------
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def own_environment():
+    """No proxy, no credentials, no home of whoever runs the tests."""
+    for name in PROXIES:
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"):
+        os.environ.pop(name, None)
+    os.environ["HOME"] = tap.fresh("home")
+    os.environ["XDG_RUNTIME_DIR"] = tap.fresh("run")
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        os.environ.pop(name, None)
