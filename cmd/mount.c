@@ -139,7 +139,13 @@ static int mount_it(const char *image, const char *mountpoint)
 	work_raise_file_limit(); /* each blob of the store is held open */
 	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
 	src = parts_open_image(image, NULL, platform ? &wanted : NULL, &err);
-	if (!src || mountable_find(&files, src, &how, &err) < 0)
+	if (!src)
+		return fail(err);
+	if (mount_check(mountpoint, &err) < 0) {
+		error_wrap(&err, "%s", image);
+		return fail(err);
+	}
+	if (mountable_find(&files, src, &how, &err) < 0)
 		return fail(err);
 	if (mount_files(&files, mountpoint, &err) < 0) {
 		error_wrap(&err, "%s", image);

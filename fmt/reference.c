@@ -222,15 +222,19 @@ static int split_tail(struct reference *r, const char *tail, const char *text, s
 	return *tail ? fail(fault, BAD_FORMAT, text, tail) : 0;
 }
 
-/* Docker takes a host that cannot be one for a name, and then misses the lower case. */
+/*
+ * Docker takes a host that cannot be one for a part of the name, where that could be one, and
+ * misses the lower case in it, or goes on to look at the digest. Nobody can be asked at such a
+ * host, so here it is a fault in the end.
+ */
 static int check_host(const struct reference *r, const char *text, struct fault *fault)
 {
-	const char *at;
+	const char *s = r->host.ptr, *at;
+	size_t len = r->host.len;
 
-	if (domain_is_valid(r->host.ptr, r->host.len))
+	if (domain_is_valid(s, len) || component_is_valid(s, len, LOWER DIGITS, &at))
 		return 0;
-	if (has_any(r->host.ptr, r->host.len, UPPER) &&
-		component_is_valid(r->host.ptr, r->host.len, LOWER UPPER DIGITS, &at))
+	if (component_is_valid(s, len, LOWER UPPER DIGITS, &at))
 		return fail(fault, UPPERCASE, text, text);
 	return fail(fault, BAD_FORMAT, text, text);
 }
@@ -241,7 +245,9 @@ static int check(const struct reference *r, const char *text, struct fault *faul
 
 	if (r->host.len + 1 + r->prefix.len + r->path.len > NAME_MAX_LEN)
 		return fail(fault, TOO_LONG, text, r->path.ptr);
-	return complaint ? fail(fault, complaint, text, r->digest.ptr) : 0;
+	if (complaint)
+		return fail(fault, complaint, text, r->digest.ptr);
+	return domain_is_valid(r->host.ptr, r->host.len) ? 0 : fail(fault, BAD_FORMAT, text, text);
 }
 
 int reference_parse(struct reference *r, const char *text, struct fault *fault)

@@ -209,21 +209,29 @@ static int copy_bytes(struct stream *in, struct outfile *out, struct error **err
 	return n < 0 ? -1 : 0;
 }
 
-/* Into files, unless the layout has it. */
+/*
+ * What the source refers to stays in its layout. A blob that is only there may be of a commit that
+ * fails, and go with it.
+ */
+static bool is_source(const struct image_dest *dest, const struct origin *from)
+{
+	struct stat a, b;
+
+	return dest->ref.transport == TRANSPORT_OCI && from->layout.dir &&
+	       stat(dest->part.path, &a) == 0 && stat(from->layout.dir, &b) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 static int copy_to_files(struct image_dest *dest, const struct origin *from,
 	const struct digest *digest, uint64_t size, struct error **err)
 {
-	const struct origin own = { .layout.dir = dest->part.path };
 	CLEANUP_OUTFILE struct outfile *file = NULL;
-	CLEANUP_ERROR struct error *ignored = NULL;
-	CLEANUP_STREAM struct stream *s = NULL;
+	CLEANUP_STREAM struct stream *s = origin_open_stream(from, digest, size, "a blob", err);
 
-	if (dest->ref.transport == TRANSPORT_OCI &&
-		origin_has_blob(&own, digest, size, &ignored) == 1)
-		return 0;
-	s = origin_open_stream(from, digest, size, "a blob", err);
 	if (!s)
 		return -1;
+	if (is_source(dest, from))
+		return 0;
 	s = stream_verify(s, digest, size);
 	file = image_dest_new_blob(dest, err);
 	if (!file || copy_bytes(s, file, err) < 0)

@@ -50,7 +50,7 @@ struct outfile *image_dest_new_blob(struct image_dest *dest, struct error **err)
 int image_dest_add_blob(struct image_dest *dest, struct outfile *blob, const struct digest *digest,
 	uint64_t size, struct error **err);
 
-/* A blob as it lies elsewhere, verified. What is there already is not copied. */
+/* A blob as it lies elsewhere, verified where it is copied: not within one layout. */
 int image_dest_copy_blob(struct image_dest *dest, const struct origin *from,
 	const struct digest *digest, uint64_t size, struct error **err);
 

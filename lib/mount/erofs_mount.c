@@ -63,9 +63,9 @@ static int explain_create(struct error **err, int code)
 			return error_hint(err,
 				"Linux 6.12 or later: %s mounts EROFS from block devices only",
 				kernel_release(release));
-		return error_hint(err, "a layout on a disk filesystem such as ext4, XFS or Btrfs "
-				       "(tmpfs and overlayfs cannot back a mount), and a kernel "
-				       "with CONFIG_EROFS_FS_BACKED_BY_FILE");
+		return error_hint(err, "a layout, or --store, on a disk filesystem such as ext4, "
+				       "XFS or Btrfs (tmpfs and overlayfs cannot back a mount), "
+				       "and a kernel with CONFIG_EROFS_FS_BACKED_BY_FILE");
 	case EPERM:
 	case EACCES:
 		return mount_need_root(err);
@@ -100,6 +100,13 @@ static int create(struct context *c, struct error **err)
 	else
 		context_refused(c, code, "the kernel does not mount the image", err);
 	return explain_create(err, code);
+}
+
+int erofs_mount_check(struct error **err)
+{
+	CLEANUP_CONTEXT struct context c = CONTEXT_NONE;
+
+	return context_begin(&c, &erofs, err);
 }
 
 int erofs_mount(const struct mount_request *request, struct error **err)

@@ -5,6 +5,9 @@
 
 #include "lib/mount/mount.h"
 
+/* Has the kernel EROFS, and may this process mount it? */
+int erofs_mount_check(struct error **err);
+
 /* A descriptor (as O_PATH) of the mount, which is nowhere yet; -1 with *err. */
 int erofs_mount(const struct mount_request *request, struct error **err);
 

@@ -29,6 +29,13 @@ static int open_mountpoint(const char *path, struct error **err)
 	return error_set(err, errno, "cannot look at the mount point %s", path);
 }
 
+int mount_check(const char *mountpoint, struct error **err)
+{
+	CLEANUP_FD int where = open_mountpoint(mountpoint, err);
+
+	return where < 0 ? -1 : erofs_mount_check(err);
+}
+
 int mount_image(const struct mount_request *r, struct error **err)
 {
 	CLEANUP_FD int where = open_mountpoint(r->mountpoint, err);

@@ -23,6 +23,12 @@ struct mount_request {
 	const struct digest *digest; /* of the bootstrap; only for writable */
 };
 
+/*
+ * Before long work for a mount: is the mount point one, and may we ask the kernel for EROFS? Not
+ * all that may fail later.
+ */
+int mount_check(const char *mountpoint, struct error **err);
+
 /* Mount it at its mount point. After an error nothing is mounted or left on disk. */
 int mount_image(const struct mount_request *request, struct error **err);
 

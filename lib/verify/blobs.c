@@ -105,12 +105,6 @@ static int read_frame(struct pass *p, const struct frame *f, struct error **err)
 
 static int read_frames(struct pass *p, struct error **err)
 {
-	p->map = image_range_map_open(p->blob->src, p->layer, err);
-	if (!p->map)
-		return -1;
-	p->decoder = decoder_new();
-	p->stored = xmalloc(range_map_largest_stored(p->map));
-	p->content = xmalloc(range_map_largest(p->map));
 	for (uint32_t i = 0; i < range_map_n_frames(p->map); i++) {
 		struct frame f = range_map_frame(p->map, i);
 
@@ -155,33 +149,48 @@ static int compare_content(
 	return erofs_layer_is_zstd(l, err) > 0 ? parts_content_digest(l, &annotated, err) : 0;
 }
 
-static int read_blob(struct pass *p, bool zstd, struct error **err)
+/* Of a compressed blob, the index comes first. The error names the blob. */
+static int start_pass(struct pass *p, struct error **err)
 {
-	if (zstd && read_frames(p, err) < 0)
+	int zstd = erofs_layer_is_zstd(p->layer, err);
+
+	p->buf = xmalloc(READ_SIZE);
+	if (zstd <= 0)
+		return zstd;
+	p->map = image_range_map_open(p->blob->src, p->layer, err);
+	if (!p->map)
 		return -1;
-	return read_rest(p, !zstd, err);
+	p->decoder = decoder_new();
+	p->stored = xmalloc(range_map_largest_stored(p->map));
+	p->content = xmalloc(range_map_largest(p->map));
+	return 0;
 }
 
-static int check_blob(struct blob *b, struct error **err)
+static int read_blob(struct pass *p, struct error **err)
 {
-	const struct image_layer *l = &b->src->layers[b->layer];
-	CLEANUP(pass_free) struct pass p = { .blob = b, .layer = l, .buf = xmalloc(READ_SIZE) };
-	int zstd = erofs_layer_is_zstd(l, err);
-	struct digest stored, content;
-	bool hash = zstd || (l->has_diff_id && l->diff_id.algo != l->digest.algo);
+	p->stream = image_source_open_layer(p->blob->src, p->blob->layer, err);
+	if (!p->stream)
+		return -1;
+	if (p->map && read_frames(p, err) < 0)
+		return -1;
+	return read_rest(p, !p->map, err);
+}
 
-	if (zstd < 0)
-		return -1;
-	p.stream = image_source_open_layer(b->src, b->layer, err);
-	if (!p.stream)
-		return -1;
-	p.digest = hasher_new(l->digest.algo);
-	blob_content_start(&b->content,
-		hash ? hasher_new(l->has_diff_id ? l->diff_id.algo : DIGEST_SHA256) : NULL);
-	if (read_blob(&p, zstd, err) < 0 || compare_size(&p, err) < 0)
+/* Raw bytes are digested once: they are the content. */
+static int check_blob(struct pass *p, struct error **err)
+{
+	const struct image_layer *l = p->layer;
+	struct blob *b = p->blob;
+	enum digest_algo algo = l->has_diff_id ? l->diff_id.algo : l->digest.algo;
+	bool hash = p->map || algo != l->digest.algo;
+	struct digest stored, content;
+
+	p->digest = hasher_new(l->digest.algo);
+	blob_content_start(&b->content, hash ? hasher_new(algo) : NULL);
+	if (read_blob(p, err) < 0 || compare_size(p, err) < 0)
 		return -1;
 	blob_content_end(&b->content, &content);
-	if (compare_digest(&p, &stored, err) < 0)
+	if (compare_digest(p, &stored, err) < 0)
 		return -1;
 	return b->n_bad ? 0 : compare_content(l, hash ? &content : &stored, err);
 }
@@ -190,9 +199,13 @@ static void run_blob(struct job *job)
 {
 	/* the job comes first in the blob */
 	struct blob *b = (struct blob *)job;
+	CLEANUP(pass_free)
+	struct pass p = { .blob = b, .layer = &b->src->layers[b->layer] };
 
-	if (check_blob(b, &b->fault) < 0)
-		error_wrap(&b->fault, "%s", b->src->layers[b->layer].name);
+	if (start_pass(&p, &b->fault) < 0)
+		return;
+	if (check_blob(&p, &b->fault) < 0)
+		error_wrap(&b->fault, "%s", p.layer->name);
 }
 
 void blob_post(struct blob *blob, struct workers *w)

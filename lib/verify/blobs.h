@@ -48,6 +48,12 @@ void blob_post(struct blob *blob, struct workers *w);
  */
 void blob_report(struct blob *blob, const struct bootstrap *b, struct faults *faults);
 
+/* Did the pass find anything wrong with its bytes? After workers_wait(). */
+static inline bool blob_is_bad(const struct blob *blob)
+{
+	return blob->fault || blob->n_bad;
+}
+
 void blob_free(struct blob *blob); /* what the pass found, not blob itself */
 
 #endif

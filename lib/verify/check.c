@@ -22,7 +22,8 @@ struct check {
 	struct erofs_found found;
 	struct workers *workers;
 	_Atomic uint64_t done; /* bytes, for the progress */
-	struct bootstrap *b; /* NULL when it cannot be opened */
+	struct bootstrap *b; /* NULL when it cannot be opened, */
+	struct error *unopened; /* and why; the pass over its blob may know better */
 	struct structure structure;
 	struct blob *blobs; /* one for each layer */
 	uint64_t *sizes; /* of the devices, uncompressed; 0: not known */
@@ -175,10 +176,12 @@ static void check_bootstrap(struct check *c)
 		walk(c, &fault);
 		return;
 	}
-	if (fd >= 0) { /* the validator says more of where */
-		fault = fault ? fault : take_ptr(repeated);
-		error_wrap(&fault, "%s, the bootstrap", c->found.bootstrap->name);
+	if (fd < 0) {
+		c->unopened = take_ptr(fault);
+		return;
 	}
+	fault = fault ? fault : take_ptr(repeated); /* the validator says more of where */
+	error_wrap(&fault, "%s, the bootstrap", c->found.bootstrap->name);
 	faults_take(&c->r->faults, &fault);
 }
 
@@ -228,6 +231,8 @@ static int check_parts(struct check *c, struct error **err)
 		return error_set(err, 0, "interrupted");
 	for (size_t i = 0; i < c->src->n_layers; i++) {
 		c->r->bytes += c->blobs[i].size;
+		if (c->unopened && !c->blobs[i].content.is_device && !blob_is_bad(&c->blobs[i]))
+			faults_take(&c->r->faults, &c->unopened);
 		blob_report(&c->blobs[i], c->b, &c->r->faults);
 	}
 	return 0;
@@ -245,6 +250,7 @@ static void finish(struct check *c)
 	if (c->options->against)
 		source_tree_free(&c->source);
 	error_free(c->source_error);
+	error_free(c->unopened);
 	erofs_found_free(&c->found);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-/* Any bytes as a file of credentials: one kind of them or none, and nothing of them in an error. */
+/* Any bytes as a file of credentials: one kind of them, or none and an error. */
 #include "config.h"
 
 #include <stdint.h>

@@ -27,11 +27,11 @@ static bool same(struct reference_part a, struct reference_part b)
 
 static void check_safe(struct reference_part p, const char *extra)
 {
+	static const char usual[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
 	for (size_t i = 0; i < p.len; i++)
-		MUST(p.ptr[i] && strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					"0123456789._-",
-					 p.ptr[i]) |
-					 !!strchr(extra, p.ptr[i]));
+		MUST(p.ptr[i] && (strchr(usual, p.ptr[i]) || strchr(extra, p.ptr[i])));
 }
 
 static char *whole(const struct reference *r)

@@ -103,6 +103,7 @@ static void one_blob_is_sent_once(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 	CLEANUP_IMAGE_DEST struct image_dest *dest = NULL;
+	CLEANUP_FREE char *asked = NULL, *key = NULL;
 	struct upload_amount amount;
 	struct digest d;
 
@@ -112,6 +113,9 @@ static void one_blob_is_sent_once(void)
 		!CHECK(add_blob(dest, "same", &d, &err) == 0))
 		return;
 	CHECK(commit(dest, "{}", &err) == 0);
+	key = fake_key("app", &d);
+	asked = xasprintf("has %s", key);
+	CHECK_U64(fake_calls(asked, NULL), 1);
 	CHECK_U64(fake_calls("put", NULL), 1);
 	image_dest_amount(dest, &amount);
 	CHECK_U64(amount.uploaded, 1);

@@ -382,6 +382,40 @@ static char *shared_path(const char *dir)
 	return layout_blob_path(dir, &d);
 }
 
+static int copy_blob(
+	const char *from, const char *to, const struct digest *d, uint64_t size, struct error **err)
+{
+	const struct origin origin = { .layout.dir = from };
+	CLEANUP_IMAGE_DEST struct image_dest *dest = open_dest(to, "t", err);
+	struct digest manifest;
+
+	if (!dest || image_dest_copy_blob(dest, &origin, d, size, err) < 0)
+		return -1;
+	return image_dest_commit(dest, "{}", 2, MEDIA_TYPE_OCI_MANIFEST, NULL, &manifest, err);
+}
+
+static void a_blob_is_copied_and_verified(void)
+{
+	CLEANUP_TMPDIR char *from = fixture_make(), *parent = tmpdir_make();
+	CLEANUP_FREE char *to = xasprintf("%s/layout", parent);
+	json_auto_t *blob = fixture_blob(from, TAR_TYPE, "bytes", 5);
+	CLEANUP_FREE char *stored = NULL, *path = NULL, *copy = NULL;
+	CLEANUP_ERROR struct error *err = NULL;
+	struct digest d;
+
+	CHECK(digest_parse(&d, json_string_value(json_object_get(blob, "digest")), &err) == 0);
+	stored = layout_blob_path(from, &d);
+	path = layout_blob_path(to, &d);
+	write_file(stored, "bytez", 5);
+	CHECK(copy_blob(from, to, &d, 5, &err) < 0 && strstr(err->msg, "have the digest"));
+	CHECK_U64(count_entries(parent), 0);
+	error_free(take_ptr(err));
+	write_file(stored, "bytes", 5);
+	CHECK(copy_blob(from, to, &d, 5, &err) == 0);
+	copy = read_file(path);
+	CHECK_STR(copy, "bytes");
+}
+
 static void existing_blobs(const char *parent, const char *dir)
 {
 	CLEANUP_FREE char *path = shared_path(dir);
@@ -803,6 +837,7 @@ int main(void)
 	RUN(tar_files_are_no_destination);
 	RUN(a_damaged_layout_is_not_added_to);
 	RUN(a_blob_of_another_size_than_written_is_refused);
+	RUN(a_blob_is_copied_and_verified);
 	RUN(existing_blobs_are_kept_and_damaged_ones_replaced);
 	RUN(a_commit_that_fails_takes_back_what_it_added);
 	RUN(a_directory_that_appeared_meanwhile_is_added_to_if_it_is_a_layout);
