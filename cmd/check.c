@@ -124,7 +124,8 @@ static int fail(const struct check_result *r, const char *image, struct error *e
 static int check(const char *image, const struct platform *wanted, struct check_result *result,
 	struct error **err)
 {
-	CLEANUP_IMAGE_SOURCE struct image_source *src = parts_open_image(image, &registry, wanted, err);
+	CLEANUP_IMAGE_SOURCE struct image_source *src =
+		parts_open_image(image, &registry, wanted, err);
 	CLEANUP_IMAGE_SOURCE struct image_source *source = NULL;
 	CLEANUP_IMAGE_REF struct image_ref ref = { 0 };
 	struct check_options o = { .jobs = work_jobs(jobs), .progress = work_progress() };

@@ -80,9 +80,8 @@ static json_t *result_as_json(
 {
 	json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "manifest", manifest,
 		"devices", (json_int_t)r->devices, "inodes", (json_int_t)r->inodes, "layerBytes",
-		(json_int_t)r->layer_bytes, "uniqueBytes", (json_int_t)r->unique_bytes,
-		"dataBytes", (json_int_t)r->data_bytes, "bootstrapBytes",
-		(json_int_t)r->bootstrap_bytes);
+		(json_int_t)r->layer_bytes, "uniqueBytes", (json_int_t)r->unique_bytes, "dataBytes",
+		(json_int_t)r->data_bytes, "bootstrapBytes", (json_int_t)r->bootstrap_bytes);
 	json_t *upload = sides_upload_as_json(s, &amount);
 
 	if (upload)

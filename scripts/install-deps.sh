@@ -18,7 +18,8 @@ build='autoconf automake make gcc libc6-dev pkg-config
 	libzstd-dev libxxhash-dev uuid-dev libssl-dev libisal-dev libjansson-dev libcurl4-openssl-dev'
 images='mmdebstrap umoci python3 zstd debian-archive-keyring ca-certificates'
 test='git clang libclang-rt-dev skopeo erofs-utils golang-go libarchive-tools attr acl
-	isal xz-utils bzip2 jq faketime shellcheck clang-format mandoc strace'
+	isal xz-utils bzip2 jq faketime shellcheck clang-format mandoc strace
+	docker-registry nginx openssl'
 
 packages=$build
 list=

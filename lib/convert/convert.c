@@ -472,8 +472,8 @@ static int check_types(const struct image_source *src, struct error **err)
 }
 
 /* What would be found out at the end. */
-static int check_source(const struct image_source *src, const struct convert_options *options,
-	struct error **err)
+static int check_source(
+	const struct image_source *src, const struct convert_options *options, struct error **err)
 {
 	if (options->keep_original && original_check(src, "--keep-original", err) < 0)
 		return -1;

@@ -38,7 +38,7 @@ struct erofs_image {
 	struct erofs_layer *devices; /* in device-table order */
 	size_t n_devices;
 	struct erofs_layer bootstrap;
-	bool with_subject; /* the manifest refers to the source's, which has one: original_check() */
+	bool with_subject; /* the manifest refers to the source's: original_check() */
 };
 
 /*

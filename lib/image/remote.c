@@ -64,6 +64,11 @@ struct remote *remote_ref(struct remote *r)
 	return r;
 }
 
+struct registry *remote_registry(const struct remote *r)
+{
+	return r->registry;
+}
+
 static void spooled_free(struct spooled *s)
 {
 	if (s->fd >= 0)

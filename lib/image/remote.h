@@ -14,12 +14,16 @@
 #include "lib/stream/stream.h"
 
 struct descriptor;
+struct registry;
 struct remote;
 
 /* Of a docker:// reference; the registry is not asked yet. */
 struct remote *remote_open(const struct image_ref *ref, struct error **err);
 struct remote *remote_ref(struct remote *r);
 void remote_unref(struct remote *r); /* NULL is allowed */
+
+/* It stays r's. */
+struct registry *remote_registry(const struct remote *r);
 
 /*
  * An index that lists one descriptor: of what the reference's tag or digest names. The registry is

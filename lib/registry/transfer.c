@@ -158,12 +158,18 @@ static size_t on_send(char *p, size_t size, size_t n, void *arg)
 	return (size_t)got;
 }
 
-/* A connection that was kept open may prove dead: then the body is sent again on a new one. */
+/*
+ * When a connection that was kept open proves dead, libcurl sends the request again on a new one.
+ * With a part of a file that must not be: the server may have taken some of it, and would append
+ * the rest.
+ */
 static int on_seek(void *arg, curl_off_t offset, int whence)
 {
 	struct http_body *b = ((struct transfer *)arg)->q->body;
 
 	if (whence != SEEK_SET || offset < 0 || (uint64_t)offset > b->size)
+		return CURL_SEEKFUNC_FAIL;
+	if (!b->bytes && (uint64_t)offset < b->at)
 		return CURL_SEEKFUNC_FAIL;
 	body_move(b, (uint64_t)offset);
 	return CURL_SEEKFUNC_OK;

@@ -35,9 +35,11 @@ def status_after(number, count):
 
 
 def busy(number=429, seconds=None, date=None):
-    """Retry-After in seconds, or as a date so many seconds from now."""
-    after = str(seconds) if seconds is not None else email.utils.formatdate(time.time() + date, usegmt=True) if date else None
-    return status(number, "TOOMANYREQUESTS", "slow down", **({"Retry_After": after} if after else {}))
+    """Retry-After in seconds, or as a date so many seconds from the answer."""
+    def act(x):
+        after = email.utils.formatdate(time.time() + date, usegmt=True) if date else str(seconds)
+        return status(number, "TOOMANYREQUESTS", "slow down", Retry_After=after)(x)
+    return act
 
 
 def raw(data):

@@ -146,7 +146,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             os.close(number)
         raise Gone("ended by the server")
 
-    def stay_silent(self, seconds=60):
+    def stay_silent(self, seconds=900):
         """Says nothing until the client leaves, the server ends or the time is over."""
         end = time.monotonic() + seconds
         watch = select.poll()
