@@ -5,18 +5,22 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/mount_lazily.h"
+#include "cmd/registry_options.h"
 #include "cmd/work.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
+#include "lib/base/privilege.h"
 #include "lib/base/text.h"
 #include "lib/mount/mount.h"
 #include "lib/mount/mountable.h"
 #include "lib/mount/writable.h"
 #include "lib/verify/parts.h"
 
-static const char *platform, *upper, *store;
+static const char *platform, *upper, *store, *transport = "auto", *prefetch;
+static struct registry_options registry;
 static uint64_t jobs;
-static bool rw;
+static bool rw, foreground;
 
 static const struct cmd_option options[] = {
 	{ .name = "rw", .flag = &rw, .help = "a writable tree; umount drops what was changed" },
@@ -24,10 +28,19 @@ static const struct cmd_option options[] = {
 		.arg = "DIR",
 		.string = &upper,
 		.help = "with --rw: keep what is changed in DIR" },
+	{ .name = "transport",
+		.arg = "auto|fuse",
+		.string = &transport,
+		.help = "fuse: mount now, fetch what is read (default: auto)" },
+	{ .name = "prefetch",
+		.arg = "none|background|all",
+		.string = &prefetch,
+		.help = "what is fetched unasked by fuse (default: background)" },
+	{ .name = "foreground", .flag = &foreground, .help = "with fuse: stay, and serve" },
 	{ .name = "store",
 		.arg = "DIR",
 		.string = &store,
-		.help = "where compressed blobs are inflated (default: /var/lib/erofs-convert)" },
+		.help = "where data is kept, uncompressed (default: /var/lib/erofs-convert)" },
 	{ .name = "jobs",
 		.letter = 'j',
 		.arg = "N",
@@ -108,7 +121,9 @@ static int mount_files(const struct mountable *files, const char *mountpoint, st
 		.mountpoint = mountpoint,
 		.writable = rw,
 		.upper = upper,
-		.digest = &files->digest };
+		.digest = &files->digest,
+		.opened = mountable_check,
+		.arg = files };
 
 	if (!rw)
 		return mount_image(&request, err);
@@ -125,20 +140,15 @@ static int fail(struct error *err)
 	return status;
 }
 
-static int mount_it(const char *image, const char *mountpoint)
+static int mount_by_kernel(const char *image, const struct platform *wanted, const char *mountpoint)
 {
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_MOUNTABLE struct mountable files = { 0 };
 	const struct mountable_options how = { .store = store,
 		.inflate = { .jobs = work_jobs(jobs), .progress = work_progress() } };
-	struct platform wanted;
 	struct error *err = NULL;
 
-	if (platform && platform_parse(&wanted, platform, &err) < 0)
-		return cmd_usage_error(&verb_mount, err);
-	work_raise_file_limit(); /* each blob of the store is held open */
-	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
-	src = parts_open_image(image, NULL, platform ? &wanted : NULL, &err);
+	src = parts_open_image(image, NULL, wanted, &err);
 	if (!src)
 		return fail(err);
 	if (mount_check(mountpoint, &err) < 0) {
@@ -152,6 +162,70 @@ static int mount_it(const char *image, const char *mountpoint)
 		return fail(err);
 	}
 	return print_mounted(src, mountpoint);
+}
+
+/* CMD_DONE, with what the options ask for, or CMD_USAGE. */
+static int read_prefetch(enum prefetch *how)
+{
+	*how = PREFETCH_BACKGROUND;
+	if (!prefetch || !strcmp(prefetch, "background"))
+		return CMD_DONE;
+	*how = PREFETCH_NONE;
+	if (!strcmp(prefetch, "none"))
+		return CMD_DONE;
+	*how = PREFETCH_ALL;
+	if (!strcmp(prefetch, "all"))
+		return CMD_DONE;
+	return cmd_usage(&verb_mount, "--prefetch is none, background or all, not %s", prefetch);
+}
+
+/*
+ * The kernel reads local files at full speed; everything else is a process of ours: for who is not
+ * root, for what is far away, and for who wants to begin before all is there.
+ */
+static int choose_transport(const char *image, enum prefetch how, bool *fuse)
+{
+	bool lazy = foreground || (prefetch && how != PREFETCH_ALL);
+
+	if (!strcmp(transport, "fanotify") || !strcmp(transport, "fuse-device") ||
+		!strcmp(transport, "cachefiles"))
+		return cmd_usage(&verb_mount,
+			"this version has no transport %s: there are auto and fuse", transport);
+	*fuse = !strcmp(transport, "fuse");
+	if (!*fuse && strcmp(transport, "auto") != 0)
+		return cmd_usage(&verb_mount, "--transport is auto or fuse, not %s", transport);
+	if (rw && (*fuse || lazy))
+		return cmd_usage(&verb_mount, "--rw needs the kernel's EROFS: a mount by fuse, "
+					      "which --prefetch and --foreground are for, is "
+					      "read-only");
+	if (!*fuse && !rw)
+		*fuse = lazy || !strncmp(image, "docker:", 7) || !privilege_is_full_root();
+	log_debug("%s is mounted %s", image, *fuse ? "by fuse" : "by the kernel's EROFS");
+	return CMD_DONE;
+}
+
+static int mount_it(const char *image, const char *mountpoint)
+{
+	struct lazy_mount lazy = { .image = image,
+		.mountpoint = mountpoint,
+		.store = store,
+		.registry = &registry,
+		.foreground = foreground,
+		.mounted = print_mounted };
+	struct platform wanted;
+	struct error *err = NULL;
+	bool fuse = false;
+
+	if (platform && platform_parse(&wanted, platform, &err) < 0)
+		return cmd_usage_error(&verb_mount, err);
+	lazy.platform = platform ? &wanted : NULL;
+	if (read_prefetch(&lazy.prefetch) != CMD_DONE ||
+		choose_transport(image, lazy.prefetch, &fuse) != CMD_DONE ||
+		registry_options_get(&verb_mount, REGISTRY_ONLY, &registry) != CMD_DONE)
+		return CMD_USAGE;
+	work_raise_file_limit(); /* each blob of the store is held open */
+	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
+	return fuse ? mount_lazily(&lazy) : mount_by_kernel(image, lazy.platform, mountpoint);
 }
 
 static int run(int argc, char **argv)
@@ -170,6 +244,7 @@ const struct verb verb_mount = {
 	.synopsis = "[options] IMAGE MOUNTPOINT",
 	.summary = "Mount a converted image, or list what is mounted.",
 	.options = options,
+	.group = &registry_options_one,
 	.min_args = 0,
 	.max_args = 2,
 	.run = run,

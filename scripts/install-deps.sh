@@ -15,7 +15,8 @@ usage()
 }
 
 build='autoconf automake make gcc libc6-dev pkg-config
-	libzstd-dev libxxhash-dev uuid-dev libssl-dev libisal-dev libjansson-dev libcurl4-openssl-dev'
+	libzstd-dev libxxhash-dev uuid-dev libssl-dev libisal-dev libjansson-dev libcurl4-openssl-dev
+	libfuse3-dev fuse3'
 images='mmdebstrap umoci python3 zstd debian-archive-keyring ca-certificates'
 test='git clang libclang-rt-dev skopeo erofs-utils golang-go libarchive-tools attr acl
 	isal xz-utils bzip2 jq faketime shellcheck clang-format mandoc strace

@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "fmt/chunk_index.h"
+#include "fmt/le.h"
 #include "lib/base/mem.h"
 
 struct decoder {
@@ -42,13 +43,19 @@ int frame_verify(const struct frame *f, const uint8_t *stored, struct error **er
 	return error_set(err, 0, "its bytes do not have the SHA-256 that the chunk index states");
 }
 
-/* The buffer has room for all of the content, so libzstd needs no window of its own. */
+/*
+ * The buffer has room for all of the content, so libzstd needs no window of its own. Some builds of
+ * it also decode what zstd wrote before RFC 8878, by code that is as old: such frames are refused
+ * on all of them.
+ */
 int decoder_decode(struct decoder *d, const struct frame *f, const uint8_t *stored, uint8_t *out,
 	struct error **err)
 {
 	unsigned long long pledged = ZSTD_getFrameContentSize(stored, f->stored_size);
 	size_t n;
 
+	if (f->stored_size < sizeof(uint32_t) || get_le32(stored) != ZSTD_MAGICNUMBER)
+		return error_set(err, 0, "it is no zstd frame");
 	if (pledged != f->size)
 		return error_set(err, 0,
 			"its zstd frame does not state the %" PRIu32

@@ -19,7 +19,8 @@ size_t encoder_bound(size_t len);
 
 /*
  * Compress all of `in` into `out`, which has encoder_bound(len) bytes. The frame says its content's
- * size and has no checksum of its own: the chunk index has one. Returns its length.
+ * size and has no checksum of its own: the chunk index has one. Returns its length, or 0 when the
+ * user interrupts.
  */
 size_t encoder_encode(struct encoder *e, const uint8_t *in, size_t len, uint8_t *out);
 

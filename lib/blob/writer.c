@@ -297,11 +297,13 @@ static void encode(struct job *job)
 	struct piece *p = (struct piece *)job;
 	struct blob_flow *flow = p->writer->flow;
 
+	if (!atomic_load(&flow->stopped) && !interrupt_pending()) {
+		p->stored = p->encoded;
+		p->stored_size = encoder_encode(flow->encoder, p->data, p->fill, p->encoded);
+	}
 	if (interrupt_pending()) /* a frame may take long; nobody waits for it any more */
 		atomic_store(&flow->stopped, true);
 	if (!atomic_load(&flow->stopped)) {
-		p->stored = p->encoded;
-		p->stored_size = encoder_encode(flow->encoder, p->data, p->fill, p->encoded);
 		if (!p->last) /* that one is not yet what it will be */
 			hash_stored(p);
 	}

@@ -475,14 +475,13 @@ static bool continues(const struct bootstrap_run *a, const struct bootstrap_run 
 	return a->device == b->device && (!a->device || a->blk + a->n_blk == b->blk);
 }
 
-int bootstrap_runs(const struct bootstrap *b, const struct bootstrap_inode *file,
-	int (*each)(void *arg, const struct bootstrap_run *run, struct error **err), void *arg,
-	struct error **err)
+static int run_chunks(const struct bootstrap *b, const struct bootstrap_inode *file, uint64_t first,
+	uint64_t end, int (*each)(void *arg, const struct bootstrap_run *run, struct error **err),
+	void *arg, struct error **err)
 {
-	uint64_t n = bootstrap_chunks(file);
 	struct bootstrap_run run = { 0 }, next;
 
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = first; i < end; i++) {
 		if (take_chunk(b, file, i, &next, err) < 0)
 			return -1;
 		if (run.n_blk && continues(&run, &next)) {
@@ -496,6 +495,27 @@ int bootstrap_runs(const struct bootstrap *b, const struct bootstrap_inode *file
 	if (run.n_blk && each(arg, &run, err))
 		return -1;
 	return 0;
+}
+
+int bootstrap_runs(const struct bootstrap *b, const struct bootstrap_inode *file,
+	int (*each)(void *arg, const struct bootstrap_run *run, struct error **err), void *arg,
+	struct error **err)
+{
+	return run_chunks(b, file, 0, bootstrap_chunks(file), each, arg, err);
+}
+
+int bootstrap_runs_between(const struct bootstrap *b, const struct bootstrap_inode *file,
+	uint64_t from, uint64_t to,
+	int (*each)(void *arg, const struct bootstrap_run *run, struct error **err), void *arg,
+	struct error **err)
+{
+	unsigned shift = EROFS_BLOCK_BITS + (file->inode.u & CHUNK_BITS_MASK);
+	uint64_t n = bootstrap_chunks(file), end;
+
+	if (from >= to || from >= file->inode.size)
+		return 0;
+	end = ((to - 1) >> shift) + 1;
+	return run_chunks(b, file, from >> shift, end < n ? end : n, each, arg, err);
 }
 
 /* An inode's xattrs while they are read. */

@@ -87,6 +87,15 @@ int bootstrap_runs(const struct bootstrap *b, const struct bootstrap_inode *file
 	int (*each)(void *arg, const struct bootstrap_run *run, struct error **err), void *arg,
 	struct error **err);
 
+/*
+ * The same for the chunks that hold [from, to) of the file: the first run may begin before, the
+ * last one end behind. Time goes with the chunks in between, not with the file's.
+ */
+int bootstrap_runs_between(const struct bootstrap *b, const struct bootstrap_inode *file,
+	uint64_t from, uint64_t to,
+	int (*each)(void *arg, const struct bootstrap_run *run, struct error **err), void *arg,
+	struct error **err);
+
 /* How many chunk indexes the inode has; 0 when it is not chunked. */
 uint64_t bootstrap_chunks(const struct bootstrap_inode *inode);
 

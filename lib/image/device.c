@@ -21,31 +21,35 @@ static int open_blob(struct image_source *src, const struct image_layer *l, stru
 	return error_hint(err, "copying the image again");
 }
 
-/* The skippable frame is read whole; what it holds is believed once its digest is right. */
+/* What the skippable frame holds is believed once its digest is right. */
 static struct range_map *read_map(const struct file_range *blob, const struct erofs_index *index,
 	const char *name, struct error **err)
 {
-	const struct file_range where = { .fd = blob->fd,
-		.offset = blob->offset + index->offset,
-		.size = index->end - index->offset };
-	uint64_t payload = where.size - CHUNK_INDEX_SKIPPABLE;
-	CLEANUP_FREE uint8_t *frame = NULL;
+	struct file_range where = { .fd = blob->fd, .offset = blob->offset + index->offset };
+	uint64_t size = index->end - index->offset - CHUNK_INDEX_SKIPPABLE;
+	uint8_t head[CHUNK_INDEX_SKIPPABLE];
+	CLEANUP_FREE uint8_t *payload = NULL;
 	struct fault fault;
 
-	if (payload > RANGE_MAP_BYTES_MAX) {
-		error_set(err, 0, "its chunk index has %" PRIu64 " bytes, more than %d", payload,
+	if (size > RANGE_MAP_BYTES_MAX) {
+		error_set(err, 0, "its chunk index has %" PRIu64 " bytes, more than %d", size,
 			RANGE_MAP_BYTES_MAX);
 		return NULL;
 	}
-	frame = xmalloc((size_t)where.size);
-	if (file_range_read(&where, frame, name, err) < 0)
+	where.size = sizeof(head);
+	if (file_range_read(&where, head, name, err) < 0)
 		return NULL;
-	if (chunk_index_get_skippable(frame, payload, &fault) < 0) {
+	if (chunk_index_get_skippable(head, size, &fault) < 0) {
 		error_set(err, 0, "byte %" PRIu64 ": %s", index->offset + fault.offset, fault.what);
 		return NULL;
 	}
-	return range_map_new(xmemdup(frame + CHUNK_INDEX_SKIPPABLE, (size_t)payload),
-		(size_t)payload, index->offset, UINT64_MAX, &index->digest, err);
+	where.offset += sizeof(head);
+	where.size = size;
+	payload = xmalloc((size_t)size);
+	if (file_range_read(&where, payload, name, err) < 0)
+		return NULL;
+	return range_map_new(
+		take_ptr(payload), (size_t)size, index->offset, UINT64_MAX, &index->digest, err);
 }
 
 static struct range_map *open_map(

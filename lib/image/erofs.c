@@ -11,6 +11,7 @@
 
 #include "fmt/chunk_index.h"
 #include "lib/base/mem.h"
+#include "lib/blob/range_map.h"
 #include "lib/image/image_config.h"
 #include "lib/image/json.h"
 #include "lib/image/layer_type.h"
@@ -110,6 +111,29 @@ static int add_json(struct image_dest *dest, const char *what, const json_t *obj
 	return add_text(dest, what, text, *size, digest, err);
 }
 
+/* Adds an index; is the sum still what readers take? It never overflows: it stays below that. */
+static bool indexes_fit(uint64_t *sum, const struct erofs_index *index)
+{
+	if (index->end - index->offset > RANGE_MAP_BYTES_MAX - *sum)
+		return false;
+	*sum += index->end - index->offset;
+	return true;
+}
+
+static int check_made(const struct erofs_image *image, struct error **err)
+{
+	uint64_t sum = 0;
+	bool fit = indexes_fit(&sum, &image->bootstrap.index);
+
+	for (size_t i = 0; fit && i < image->n_devices; i++)
+		fit = indexes_fit(&sum, &image->devices[i].index);
+	if (fit)
+		return 0;
+	error_set(err, 0, "its chunk indexes would have more than %d bytes together",
+		RANGE_MAP_BYTES_MAX);
+	return error_hint(err, "a larger --frame-size");
+}
+
 /* The manifest of the converted config, which is stored. NULL on error. */
 static char *make_manifest(const struct erofs_image *image, const struct image_source *src,
 	const json_t *config, struct image_dest *dest, size_t *size, struct error **err)
@@ -117,6 +141,10 @@ static char *make_manifest(const struct erofs_image *image, const struct image_s
 	json_auto_t *manifest = NULL;
 	struct digest config_digest;
 
+	if (check_made(image, err) < 0) {
+		error_wrap(err, "%s", src->ref.spec);
+		return NULL;
+	}
 	if (add_json(dest, "config", config, &config_digest, size, err) < 0)
 		return NULL;
 	manifest = new_manifest(image, src, &config_digest, *size, err);
@@ -236,6 +264,30 @@ static int check_found(const struct image_source *src, struct error **err)
 	return 0;
 }
 
+/*
+ * Who reads an image holds all of them at once, so it is their sum that is bounded. What is wrong
+ * with one by itself is told when it is opened.
+ */
+static int check_indexes(const struct image_source *src, struct error **err)
+{
+	struct erofs_index index;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < src->n_layers; i++) {
+		const struct image_layer *l = &src->layers[i];
+		CLEANUP_ERROR struct error *told = NULL;
+
+		if (strcmp(l->media_type, EROFS_MEDIA_TYPE_ZSTD) != 0 ||
+			erofs_layer_index(l, &index, &told) < 0 || indexes_fit(&sum, &index))
+			continue;
+		return error_set(err, 0,
+			"%s: with its chunk index, those of the image have more than %d bytes "
+			"together; no more are read",
+			l->name, RANGE_MAP_BYTES_MAX);
+	}
+	return 0;
+}
+
 int erofs_image_find(struct erofs_found *found, const struct image_source *src, struct error **err)
 {
 	*found = (struct erofs_found){ 0 };
@@ -244,7 +296,7 @@ int erofs_image_find(struct erofs_found *found, const struct image_source *src, 
 			src->ref.spec);
 		return error_hint(err, "erofs-convert convert %s oci:DIR:TAG", src->ref.spec);
 	}
-	if (check_found(src, err) < 0)
+	if (check_found(src, err) < 0 || check_indexes(src, err) < 0)
 		return error_wrap(err, "%s", src->ref.spec);
 	found->n_devices = src->n_layers - 1;
 	found->devices = xcalloc(found->n_devices, sizeof(*found->devices));

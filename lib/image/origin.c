@@ -60,7 +60,7 @@ int origin_has_blob(
 
 	if (c->remote) {
 		rc = remote_has_blob(c->remote, digest, &has, err);
-		return rc < 1 ? rc : has == size;
+		return rc < 1 ? rc : has == size || has == UINT64_MAX; /* not stated */
 	}
 	if (layout_open_blob(&c->layout, digest, size, &r, err) == 0)
 		return 1;

@@ -26,7 +26,8 @@ struct upload {
 	uint64_t size;
 	struct upload_bytes bytes;
 	_Atomic uint64_t sent; /* what broke and is sent again counts again */
-	bool done; /* under the lock */
+	bool ready; /* under the lock: its source has something to read */
+	bool done; /* the same */
 };
 
 struct uploader {
@@ -36,6 +37,7 @@ struct uploader {
 	struct workers *workers; /* NULL until there is a blob */
 	json_t *seen; /* digests */
 	atomic_bool stopped;
+	pthread_cond_t changed; /* `ready` or `stopped` */
 	pthread_mutex_t lock; /* guards what follows */
 	struct upload *uploads;
 	struct upload_amount amount; /* without what is being sent */
@@ -49,6 +51,7 @@ struct uploader *uploader_new(struct registry *registry)
 	u->registry = registry;
 	u->seen = json_object();
 	pthread_mutex_init(&u->lock, NULL);
+	pthread_cond_init(&u->changed, NULL);
 	return u;
 }
 
@@ -87,11 +90,72 @@ static bool mount_blob(struct upload *b, const char *from)
 	return rc == 1;
 }
 
+/* What is given up: the one that fails, and all others. With the lock held. */
+static void stop(struct uploader *u)
+{
+	u->stopped = true;
+	pthread_cond_broadcast(&u->changed);
+	registry_cancel(u->registry);
+}
+
+/* A blob's source, given up with the uploader: it may be slow, or stall, and an error waits. */
+struct source {
+	struct stream stream;
+	struct stream *in;
+	struct upload *upload;
+};
+
+static void wake_source(void *arg)
+{
+	struct upload *b = arg;
+
+	pthread_mutex_lock(&b->uploader->lock);
+	b->ready = true;
+	pthread_cond_broadcast(&b->uploader->changed);
+	pthread_mutex_unlock(&b->uploader->lock);
+}
+
+static ssize_t source_read(struct stream *s, void *buf, size_t len, struct error **err)
+{
+	struct source *source = (struct source *)s;
+	struct upload *b = source->upload;
+	struct uploader *u = b->uploader;
+
+	b->ready = false; /* nobody else is awaited */
+	if (!stream_ready(source->in, wake_source, b)) {
+		pthread_mutex_lock(&u->lock);
+		while (!b->ready && !u->stopped)
+			pthread_cond_wait(&u->changed, &u->lock);
+		pthread_mutex_unlock(&u->lock);
+	}
+	if (u->stopped)
+		return error_set(err, 0, "the upload was given up");
+	return source->in->read(source->in, buf, len, err);
+}
+
+static void source_close(struct stream *s)
+{
+	struct source *source = (struct source *)s;
+
+	source->in->close(source->in);
+	free(source);
+}
+
+static struct stream *source_open(struct upload *b, struct error **err)
+{
+	struct stream *in = remote_open_stream(b->bytes.remote, &b->digest, b->size, err);
+	struct source *source = in ? xzalloc(sizeof(*source)) : NULL;
+
+	if (!source)
+		return NULL;
+	*source = (struct source){ { source_read, source_close, NULL }, in, b };
+	return &source->stream;
+}
+
 /* Into a file, because what breaks is sent again, and its digest is verified before. */
 static int fetch(struct upload *b, struct error **err)
 {
-	CLEANUP_STREAM struct stream *s =
-		remote_open_stream(b->bytes.remote, &b->digest, b->size, err);
+	CLEANUP_STREAM struct stream *s = source_open(b, err);
 	uint64_t size;
 
 	if (!s)
@@ -167,8 +231,7 @@ static void run_upload(struct job *job)
 	} else if (e && !u->error) {
 		error_wrap(&e, "blob %s", digest_format(&b->digest, digest));
 		u->error = take_ptr(e);
-		u->stopped = true;
-		registry_cancel(u->registry);
+		stop(u);
 	}
 	pthread_mutex_unlock(&u->lock);
 	error_free(e);
@@ -253,8 +316,9 @@ void uploader_free(struct uploader *u)
 {
 	if (!u)
 		return;
-	u->stopped = true;
-	registry_cancel(u->registry);
+	pthread_mutex_lock(&u->lock);
+	stop(u);
+	pthread_mutex_unlock(&u->lock);
 	workers_stop(u->workers);
 	for (struct upload *b = u->uploads, *next; b; b = next) {
 		next = b->next;
@@ -265,6 +329,7 @@ void uploader_free(struct uploader *u)
 	free(u->mount_from);
 	json_decref(u->seen);
 	error_free(u->error);
+	pthread_cond_destroy(&u->changed);
 	pthread_mutex_destroy(&u->lock);
 	free(u);
 }

@@ -45,7 +45,7 @@ int mount_image(const struct mount_request *r, struct error **err)
 		return -1;
 	log_debug("mounting %s with %zu devices at %s", r->bootstrap, r->n_devices, r->mountpoint);
 	mount = erofs_mount(r, err);
-	if (mount < 0)
+	if (mount < 0 || (r->opened && r->opened(r->arg, err) < 0))
 		return -1;
 	if (r->writable)
 		return writable_mount(r, mount, where, err);

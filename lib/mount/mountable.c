@@ -166,6 +166,16 @@ int mountable_find(struct mountable *m, struct image_source *src, const struct m
 	return error_wrap(err, "%s", src->ref.spec);
 }
 
+int mountable_check(const void *arg, struct error **err)
+{
+	const struct mountable *m = arg;
+
+	for (size_t i = 0; i < m->n_held; i++)
+		if (store_blob_check_path(m->held[i], err) < 0)
+			return -1;
+	return 0;
+}
+
 void mountable_free(struct mountable *m)
 {
 	for (size_t i = 0; i < m->n_devices; i++)

@@ -34,6 +34,9 @@ struct mountable {
  */
 int mountable_find(struct mountable *m, struct image_source *src, const struct mountable_options *o,
 	struct error **err);
+/* Do the paths still name what was found? For mount_request.opened; `m` is the mountable. */
+int mountable_check(const void *m, struct error **err);
+
 void mountable_free(struct mountable *m); /* what it holds, not m itself */
 
 #define CLEANUP_MOUNTABLE CLEANUP(mountable_free)

@@ -3,28 +3,37 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/base/mem.h"
 #include "lib/mount/context.h"
 #include "lib/mount/mount.h"
 #include "lib/mount/mountinfo.h"
+#include "lib/mount/server.h"
 #include "lib/mount/upper.h"
 #include "lib/mount/writable.h"
 
-/* An EROFS mount, or one of our overlays; *writable says which. */
-static bool is_ours(const struct mountinfo *m, bool *writable)
+/* What we make: EROFS of the kernel, an overlay on it, a tree that a process of ours serves. */
+enum kind { KIND_NONE, KIND_EROFS, KIND_WRITABLE, KIND_FUSE };
+
+static enum kind kind_of(const struct mountinfo *m)
 {
-	*writable = !strcmp(m->fstype, "overlay") &&
-		    !strncmp(m->source, WRITABLE_SOURCE, strlen(WRITABLE_SOURCE));
-	return *writable || !strcmp(m->fstype, "erofs");
+	if (!strcmp(m->fstype, "erofs"))
+		return KIND_EROFS;
+	if (!strcmp(m->fstype, MOUNT_FUSE_TYPE))
+		return KIND_FUSE;
+	if (!strcmp(m->fstype, "overlay") &&
+		!strncmp(m->source, WRITABLE_SOURCE, strlen(WRITABLE_SOURCE)))
+		return KIND_WRITABLE;
+	return KIND_NONE;
 }
 
 /* Call `each` for every one of them; the fields last as long as the call. */
-static int each_mount(void (*each)(void *arg, const struct mountinfo *mount, bool writable),
+static int each_mount(void (*each)(void *arg, const struct mountinfo *mount, enum kind kind),
 	void *arg, struct error **err)
 {
 	CLEANUP_FCLOSE FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -35,10 +44,10 @@ static int each_mount(void (*each)(void *arg, const struct mountinfo *mount, boo
 		return error_set(err, errno, "cannot open /proc/self/mountinfo");
 	while (getline(&line, &cap, f) > 0) {
 		struct mountinfo mount;
-		bool writable;
+		enum kind kind;
 
-		if (mountinfo_parse(line, &mount) && is_ours(&mount, &writable))
-			each(arg, &mount, writable);
+		if (mountinfo_parse(line, &mount) && (kind = kind_of(&mount)) != KIND_NONE)
+			each(arg, &mount, kind);
 	}
 	if (ferror(f))
 		return error_set(err, errno, "cannot read /proc/self/mountinfo");
@@ -48,54 +57,75 @@ static int each_mount(void (*each)(void *arg, const struct mountinfo *mount, boo
 struct search {
 	const char *mountpoint;
 	dev_t dev; /* of what is topmost there */
-	bool found, writable;
+	enum kind kind; /* KIND_NONE: not found */
 	char *upper; /* the caller frees it */
 };
 
-static void compare(void *arg, const struct mountinfo *mount, bool writable)
+static void compare(void *arg, const struct mountinfo *mount, enum kind kind)
 {
 	struct search *s = arg;
 
 	if (mount->dev != s->dev || strcmp(s->mountpoint, mount->mountpoint) != 0)
 		return;
-	s->found = true;
-	s->writable = writable;
+	s->kind = kind;
 	free(s->upper);
-	s->upper = writable ? mountinfo_option(mount, "upperdir") : NULL;
+	s->upper = kind == KIND_WRITABLE ? mountinfo_option(mount, "upperdir") : NULL;
 }
 
 /* Topmost there is a mount of ours, and the place is its root, not somewhere below it. */
 static int find(struct search *s, const char *path, struct error **err)
 {
 	CLEANUP_FREE char *real = NULL;
-	struct stat st;
+	char link[1];
+	dev_t dev;
 
-	if (lstat(path, &st) < 0)
+	if (mount_device(path, &dev) < 0)
 		return error_set(err, errno, "cannot look at %s", path);
-	if (S_ISLNK(st.st_mode)) {
+	if (readlink(path, link, sizeof(link)) >= 0) {
 		error_set(err, 0, "%s is a symbolic link, not a mount point", path);
 		return error_hint(err, "the path that it leads to");
 	}
 	real = realpath(path, NULL);
 	if (!real)
 		return error_set(err, errno, "cannot look at %s", path);
-	*s = (struct search){ .mountpoint = real, .dev = st.st_dev };
+	*s = (struct search){ .mountpoint = real, .dev = dev };
 	if (each_mount(compare, s, err) < 0)
 		return -1;
 	s->mountpoint = path;
-	if (s->found)
+	if (s->kind != KIND_NONE)
 		return 0;
 	error_set(err, 0, "%s is not the mount point of an EROFS image", path);
 	return error_hint(err, "`erofs-convert mount`, which lists them");
 }
 
-static int take_away(const char *mountpoint, struct error **err)
+/* What a user has mounted by fusermount3, only that may unmount for him. */
+static int run_fusermount(const char *mountpoint)
+{
+	char *argv[] = { "fusermount3", "-u", "-q", "--", (char *)mountpoint, NULL };
+	pid_t child;
+	int how;
+
+	if (posix_spawnp(&child, argv[0], NULL, NULL, argv, environ) != 0)
+		return -1;
+	while (waitpid(child, &how, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(how) && WEXITSTATUS(how) == 0 ? 0 : -1;
+}
+
+static int take_away(const char *mountpoint, enum kind kind, struct error **err)
 {
 	int code;
 
 	if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0)
 		return 0;
 	code = errno;
+	if (code == EPERM && kind == KIND_FUSE) {
+		if (run_fusermount(mountpoint) == 0)
+			return 0;
+		error_set(err, 0, "cannot unmount %s: it is in use, or another user's", mountpoint);
+		return error_hint(err, "`fusermount3 -u %s`, which says why", mountpoint);
+	}
 	error_set(err, code, "cannot unmount %s", mountpoint);
 	if (code == EBUSY)
 		return error_hint(
@@ -106,12 +136,16 @@ static int take_away(const char *mountpoint, struct error **err)
 int umount_image(const char *mountpoint, struct error **err)
 {
 	CLEANUP_FREE char *upper = NULL;
+	CLEANUP_FD int server = -1;
 	struct search s = { 0 };
 	int found = find(&s, mountpoint, err);
 
 	upper = s.upper;
-	if (found < 0 || take_away(mountpoint, err) < 0)
+	if (found == 0 && s.kind == KIND_FUSE)
+		server = mount_server_find(s.dev);
+	if (found < 0 || take_away(mountpoint, s.kind, err) < 0)
 		return -1;
+	mount_server_wait(take_fd(&server));
 	return upper && upper_is_temporary(upper) ? upper_discard(upper, err) : 0;
 }
 
@@ -120,8 +154,9 @@ struct listing {
 	size_t n, cap;
 };
 
-static void add_mount(void *arg, const struct mountinfo *mount, bool writable)
+static void add_mount(void *arg, const struct mountinfo *mount, enum kind kind)
 {
+	bool writable = kind == KIND_WRITABLE;
 	struct listing *l = arg;
 	const char *source = mount->source + (writable ? strlen(WRITABLE_SOURCE) : 0);
 

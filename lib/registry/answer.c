@@ -52,12 +52,35 @@ static char *json_message(const json_t *root)
 	return NULL;
 }
 
-/* The first line of a text; pages in HTML are for browsers. */
-static char *text_message(const char *body)
+/* Of a page of HTML the title: proxies have the reason there, often behind the status. */
+static char *page_title(const struct http_answer *a)
 {
+	static const char begin[] = "<title>";
+	const char *title = strcasestr(a->body, begin), *behind;
+	size_t len;
+	char *end;
+
+	if (!title)
+		return NULL;
+	title += sizeof(begin) - 1;
+	if (strtol(title, &end, 10) == a->status && *end == ' ')
+		title = end + 1;
+	behind = strchr(title, '<');
+	if (!behind || behind == title)
+		return NULL;
+	len = (size_t)(behind - title);
+	return text_printable(title, len < MESSAGE_MAX ? len : MESSAGE_MAX);
+}
+
+/* The first line of a text. */
+static char *text_message(const struct http_answer *a)
+{
+	const char *body = a->body;
 	size_t skip = strspn(body, " \t\r\n"), len = strcspn(body + skip, "\r\n");
 
-	if (!len || body[skip] == '<' || body[skip] == '{')
+	if (body[skip] == '<')
+		return page_title(a);
+	if (!len || body[skip] == '{')
 		return NULL;
 	return text_printable(body + skip, len < MESSAGE_MAX ? len : MESSAGE_MAX);
 }
@@ -71,7 +94,7 @@ char *answer_message(const struct http_answer *a)
 		return NULL;
 	root = json_loadb(
 		a->body, a->size < JSON_MAX ? a->size : JSON_MAX, JSON_DISABLE_EOF_CHECK, NULL);
-	message = json_is_object(root) ? json_message(root) : text_message(a->body);
+	message = json_is_object(root) ? json_message(root) : text_message(a);
 	if (message && strlen(message) > MESSAGE_MAX)
 		message[MESSAGE_MAX] = '\0'; /* octal forms have made it longer */
 	return message;
@@ -131,6 +154,8 @@ int reply_error(const struct registry *r, const char *method, const char *url,
 		error_set(err, 0, "%s", a->why ? a->why : "no answer");
 	if (a->end == HTTP_NO_TLS)
 		error_hint(err, "it may speak HTTP only: --plain-http");
+	if (a->end == HTTP_BAD && a->why && strstr(a->why, "alert certificate"))
+		error_hint(err, "give yours with --cert-dir: NAME.cert and NAME.key");
 	if (a->end == HTTP_UNTRUSTED)
 		error_hint(err,
 			"give the certificate of its authority with --cert-dir, or do without: "

@@ -291,6 +291,7 @@ int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t
 		.size = FETCH_SIZE_UNKNOWN,
 		.take = take_into_buffer,
 		.arg = &b,
+		.control = &r->control,
 	};
 
 	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)

@@ -136,7 +136,11 @@ static bool stalled(const struct transfer *t, uint64_t now)
 /* Bytes that drip never stall; what is held in memory is small enough for a limit. */
 static bool overdue(const struct transfer *t, uint64_t now)
 {
-	return t->started && !t->sunk && !t->q->body && now - t->began_at > shared.limits.document;
+	const struct http_body *body = t->q->body;
+	uint64_t since = t->sent_at > t->began_at ? t->sent_at : t->began_at;
+	uint64_t limit = shared.limits.document + (body ? shared.limits.commit : 0);
+
+	return t->started && !t->sunk && (!body || body->at == body->size) && now - since > limit;
 }
 
 static void resume(struct http *h, struct transfer *t, uint64_t now)

@@ -70,6 +70,9 @@ int request_once(struct registry *r, const struct request *q, struct reply *p, s
 /* The same with further tries. 0: an answer with a status; not one that is worth a try. */
 int request(struct registry *r, const struct request *q, struct reply *p, struct error **err);
 
+/* Is this address one of the registry itself: for Authorization, and our certificate? */
+bool registry_is_at(const struct registry *r, const char *url);
+
 /* Where the answer's Location leads; the caller's to free. NULL with *err: it must not be used. */
 char *reply_location(const struct registry *r, const struct reply *p, struct error **err);
 

@@ -45,7 +45,7 @@ static bool may_be_plain(const struct registry *r)
 	       (!r->o.tls_verify || url_is_loopback(url));
 }
 
-static bool is_at_registry(const struct registry *r, const char *url)
+bool registry_is_at(const struct registry *r, const char *url)
 {
 	CLEANUP_FREE char *base = base_url(r, scheme_of(r), "/");
 
@@ -110,7 +110,7 @@ static int ask(struct course *c, struct error **err)
 	CLEANUP_WIPE char *line = NULL;
 	int rc;
 
-	c->p->elsewhere = !is_at_registry(c->r, c->p->url);
+	c->p->elsewhere = !registry_is_at(c->r, c->p->url);
 	if (c->p->elsewhere) {
 		transfer(c, NULL);
 		return 0;

@@ -211,6 +211,7 @@ char *token_fetch(
 		.url = post ? realm : url,
 		.headers = post ? form_headers : headers,
 		.tls = r->tls,
+		.client_cert = realm && registry_is_at(r, realm),
 		.body = post ? &body : NULL,
 		.answer_max = ANSWER_MAX,
 		.control = q->control,

@@ -9,6 +9,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
+#include "lib/registry/url.h"
 
 enum {
 	HEADERS_MAX = 256 * 1024, /* of one answer, interim ones included */
@@ -155,6 +156,7 @@ static size_t on_send(char *p, size_t size, size_t n, void *arg)
 		return CURL_READFUNC_ABORT;
 	}
 	body_move(b, b->at + (uint64_t)got);
+	t->sent_at = t->active_at;
 	return (size_t)got;
 }
 
@@ -220,6 +222,8 @@ static void set_connection(struct transfer *t, unsigned connect)
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->words);
 	curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+	if (url_is_loopback(t->q->url))
+		curl_easy_setopt(e, CURLOPT_NOPROXY, "*"); /* as Go's tools do */
 	if (t->q->tls)
 		tls_apply(t->q->tls, e, t->q->client_cert);
 }
@@ -266,6 +270,21 @@ static enum http_end tls_end(const char *words)
 	return strcasestr(words, "alert") ? HTTP_BAD : HTTP_TLS_BROKEN;
 }
 
+/*
+ * Within TLS 1.3 a server refuses our certificate, or the lack of one, after the handshake; and a
+ * proxy that does not let us through says so before it.
+ */
+static enum http_end broken_end(const char *words)
+{
+	static const char *const final[] = { "alert certificate", "alert bad certificate",
+		"alert unknown ca", "alert access denied", "CONNECT tunnel failed, response 4" };
+
+	for (size_t i = 0; i < sizeof(final) / sizeof(*final); i++)
+		if (strcasestr(words, final[i]))
+			return HTTP_BAD;
+	return HTTP_BROKEN;
+}
+
 static enum http_end curl_end(CURLcode code, const char *words)
 {
 	switch (code) {
@@ -280,9 +299,10 @@ static enum http_end curl_end(CURLcode code, const char *words)
 		return tls_end(words);
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return HTTP_UNTRUSTED;
-	case CURLE_OPERATION_TIMEDOUT:
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
+		return broken_end(words);
+	case CURLE_OPERATION_TIMEDOUT:
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_HTTP2:
@@ -300,6 +320,8 @@ static char *in_words(const struct transfer *t, CURLcode code)
 
 	if (!t->why && code == CURLE_OUT_OF_MEMORY)
 		words = "a header of the answer is too long"; /* what libcurl means by it */
+	if (!t->why && strstr(words, "nsupported proxy")) /* the address has a password */
+		words = "the environment names a proxy by an address that cannot be used";
 	return text_printable(words, strnlen(words, sizeof(t->words)));
 }
 

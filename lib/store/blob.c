@@ -214,29 +214,62 @@ static struct store_blob *blob_new(struct store *s, const struct store_spec *spe
 	b->map = map_of_spec(spec);
 	b->path = xasprintf("%s/blobs/%s", s->dir, store_name(&spec->digest, STORE_CACHE, name));
 	b->cache_fd = b->map_fd = -1;
+	pthread_rwlock_init(&b->writing, NULL);
 	pthread_mutex_init(&b->sync_lock, NULL);
 	pthread_mutex_init(&b->fill_lock, NULL);
 	return b;
 }
 
-struct store_blob *store_blob_open(
+/* Somebody else fills it, so what is read is kept for this process alone. */
+static int become_private(struct store_blob *b, struct error **err)
+{
+	b->cache_fd = openat(b->store->blobs_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (b->cache_fd < 0 || ftruncate(b->cache_fd, (off_t)b->map.size) < 0)
+		return error_set(err, errno, "cannot make a private copy of %s", b->path);
+	log_debug("%s: another process fills it; a private copy is used", b->path);
+	b->bits = xcalloc(map_words(b->map.n_frames) + 1, sizeof(*b->bits));
+	atomic_store(&b->present, 0);
+	return 0;
+}
+
+static struct store_blob *blob_begin(
 	struct store *s, const struct store_spec *spec, struct error **err)
 {
 	CLEANUP_STORE_BLOB struct store_blob *b = blob_new(s, spec);
 	struct fault fault = { 0 };
+
+	if (presence_map_check(&b->map, &fault) == 0)
+		return take_ptr(b);
+	error_set(err, 0, "%s cannot be stored: %s", b->path, fault.what);
+	return NULL;
+}
+
+struct store_blob *store_blob_open(
+	struct store *s, const struct store_spec *spec, struct error **err)
+{
+	CLEANUP_STORE_BLOB struct store_blob *b = blob_begin(s, spec, err);
 	unsigned ms = 5;
 	enum take t;
 
-	if (presence_map_check(&b->map, &fault) < 0) {
-		error_set(err, 0, "%s cannot be stored: %s", b->path, fault.what);
+	if (!b)
 		return NULL;
-	}
 	while ((t = take_or_create(b, err)) == TAKE_BUSY) {
 		if (ms == 5)
 			log_debug("%s: another process fills it; waiting", b->path);
 		if (store_pause(&ms, FILLER_PAUSE_MAX, err) < 0)
 			return NULL;
 	}
+	return t == TAKE_DONE ? take_ptr(b) : NULL;
+}
+
+struct store_blob *store_blob_open_now(
+	struct store *s, const struct store_spec *spec, struct error **err)
+{
+	CLEANUP_STORE_BLOB struct store_blob *b = blob_begin(s, spec, err);
+	enum take t = b ? take_or_create(b, err) : TAKE_FAILED;
+
+	if (t == TAKE_BUSY && become_private(b, err) == 0)
+		t = TAKE_DONE;
 	return t == TAKE_DONE ? take_ptr(b) : NULL;
 }
 
@@ -250,6 +283,7 @@ void store_blob_close(struct store_blob *b)
 		log_debug("%s", err->msg);
 	blob_end_filling(b);
 	close_files(b);
+	pthread_rwlock_destroy(&b->writing);
 	pthread_mutex_destroy(&b->sync_lock);
 	pthread_mutex_destroy(&b->fill_lock);
 	free(b->bits);
@@ -266,4 +300,18 @@ int store_blob_fd(const struct store_blob *b)
 const char *store_blob_path(const struct store_blob *b)
 {
 	return b->path;
+}
+
+int store_blob_check_path(const struct store_blob *b, struct error **err)
+{
+	struct stat mine, there;
+
+	if (fstat(b->cache_fd, &mine) == 0 && stat(b->path, &there) == 0 &&
+		mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
+		return 0;
+	error_set(err, 0,
+		"%s is no longer the file that was verified: an image with another chunk index of "
+		"the same blob has replaced it, or somebody has removed it",
+		b->path);
+	return error_hint(err, "the same again");
 }

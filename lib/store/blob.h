@@ -13,12 +13,15 @@ struct store_blob {
 	struct presence_map map;
 	char *path; /* of the cache */
 	int cache_fd; /* flock() shared: in use */
-	int map_fd; /* flock() exclusive: the filler. -1: the blob was complete when it was opened
-		     */
+	/* flock() exclusive: the filler. -1: the blob was complete when it was opened, or it is a
+	 * private copy, whose cache has no name. */
+	int map_fd;
 
-	/* Those that are set: written, fit to be read. NULL without map_fd: all. */
+	/* Those that are set: written, fit to be read. NULL: all. */
 	_Atomic uint64_t *bits;
 	_Atomic uint32_t present;
+	/* Shared while a frame is written and its bit set, exclusive while bits are taken back. */
+	pthread_rwlock_t writing;
 
 	pthread_mutex_t sync_lock; /* one sync at a time; for `synced` and `next` */
 	uint64_t *synced; /* those that are in the map on the disk */

@@ -9,6 +9,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/outfile.h"
+#include "lib/base/privilege.h"
 #include "lib/base/remove_tree.h"
 #include "lib/base/text.h"
 #include "lib/store/lock.h"
@@ -20,7 +21,7 @@ char *store_default_dir(struct error **err)
 {
 	const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
 
-	if (geteuid() == 0)
+	if (privilege_is_full_root())
 		return xstrdup("/var/lib/erofs-convert");
 	if (data && *data == '/') /* the specification has relative ones ignored */
 		return xasprintf("%s/erofs-convert", data);

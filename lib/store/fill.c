@@ -49,21 +49,33 @@ static int write_error(const struct store_blob *b, struct error **err, const cha
 	return -1;
 }
 
+/* Returns -1 with errno when the bytes could not be written. */
+static int write_and_set(
+	struct store_blob *b, uint32_t frame, uint64_t offset, const void *data, size_t len)
+{
+	uint64_t bit = UINT64_C(1) << frame % 64;
+
+	if (io_write(b->cache_fd, data, len, offset) < 0)
+		return -1;
+	atomic_fetch_add(&b->written, len);
+	if (!(atomic_fetch_or_explicit(&b->bits[frame / 64], bit, memory_order_acq_rel) & bit))
+		atomic_fetch_add(&b->present, 1);
+	return 0;
+}
+
 int store_blob_write(struct store_blob *b, uint32_t frame, uint64_t offset, const void *data,
 	size_t len, struct error **err)
 {
-	uint64_t bit = UINT64_C(1) << frame % 64;
+	int rc;
 
 	if (frame >= b->map.n_frames || offset > b->map.size || len > b->map.size - offset)
 		return error_set(err, 0, "frame %u does not lie within %s", frame, b->path);
 	if (!b->bits)
 		return error_set(err, 0, "%s is complete, and not written again", b->path);
-	if (io_write(b->cache_fd, data, len, offset) < 0)
-		return write_error(b, err, "write");
-	atomic_fetch_add(&b->written, len);
-	if (!(atomic_fetch_or_explicit(&b->bits[frame / 64], bit, memory_order_acq_rel) & bit))
-		atomic_fetch_add(&b->present, 1);
-	return 0;
+	pthread_rwlock_rdlock(&b->writing);
+	rc = write_and_set(b, frame, offset, data, len);
+	pthread_rwlock_unlock(&b->writing);
+	return rc < 0 ? write_error(b, err, "write") : 0;
 }
 
 /* What is set now goes to `next`. Is there anything in it that the disk has not? */
@@ -80,15 +92,18 @@ static bool take_snapshot(struct store_blob *b)
 
 /*
  * A sync of the cache has failed. The kernel says so once, and then takes the pages for clean: what
- * they held may be lost, and the next sync would not know. So these frames are not there.
+ * they held may be lost, and the next sync would not know. So these frames are not there; nor
+ * are those that were written by then, and whose bit comes now: they are waited for.
  */
 static void forget_unsynced(struct store_blob *b)
 {
+	pthread_rwlock_wrlock(&b->writing);
 	for (size_t i = 0; i < map_words(b->map.n_frames); i++) {
 		uint64_t old = atomic_fetch_and(&b->bits[i], b->synced[i]);
 
 		atomic_fetch_sub(&b->present, (uint32_t)__builtin_popcountll(old & ~b->synced[i]));
 	}
+	pthread_rwlock_unlock(&b->writing);
 }
 
 static bool all_synced(const struct store_blob *b)
@@ -122,7 +137,7 @@ int store_blob_sync(struct store_blob *b, struct error **err)
 {
 	int rc;
 
-	if (!b->bits)
+	if (!b->bits || b->map_fd < 0)
 		return 0;
 	pthread_mutex_lock(&b->sync_lock);
 	rc = sync_locked(b, err);

@@ -24,7 +24,7 @@ struct store;
 struct store_blob;
 
 /*
- * Where the store is by default: /var/lib/erofs-convert for root, else
+ * Where the store is by default: /var/lib/erofs-convert for root (privilege_is_full_root()), else
  * $XDG_DATA_HOME/erofs-convert or ~/.local/share/erofs-convert. The caller frees it. NULL when a
  * user has no home.
  */
@@ -57,6 +57,13 @@ struct store_spec {
 struct store_blob *store_blob_open(
 	struct store *s, const struct store_spec *spec, struct error **err);
 /*
+ * The same for those who may not wait. While another process fills the blob, it is a private copy:
+ * an empty cache without a name, which counts for no limit, is never synced, and is gone with the
+ * handle.
+ */
+struct store_blob *store_blob_open_now(
+	struct store *s, const struct store_spec *spec, struct error **err);
+/*
  * Syncs what was written, but not after an interrupt, for it takes its time (bits that were not
  * synced are lost, no more), and lets go of the lock. No call on the blob may be under way.
  */
@@ -65,6 +72,14 @@ void store_blob_close(struct store_blob *b); /* NULL is allowed */
 /* The cache file: open for reading and writing while it is not complete, and its absolute path. */
 int store_blob_fd(const struct store_blob *b);
 const char *store_blob_path(const struct store_blob *b);
+
+/*
+ * Is the path still that of the file that is open here? Being in use keeps a blob from eviction,
+ * not from being set aside for another image, which names the same blob but states another chunk
+ * index. What is set aside never comes back: whoever was told the path, and asks this once the
+ * file has been opened by it, knows which file that was.
+ */
+int store_blob_check_path(const struct store_blob *b, struct error **err);
 
 /* On any thread. */
 bool store_blob_has(const struct store_blob *b, uint32_t frame);

@@ -504,7 +504,7 @@ static void a_malformed_auth_is_an_error_that_does_not_show_it(void)
 {
 	CLEANUP_FREE char *plain = auth_of(SECRET), *no_user = auth_of(":" SECRET);
 	static const char *const bad[] = { "aHVudGVyMg",
-		"aHVudGVyMg=", "aHVudGVyMg===", "aHVu dGVy", "aHVudGVyMg==aHVu",
+		"aHVudGVyMg=", "aHVudGVyMg===", "aHVudGVya===", "aHVu dGVy", "aHVudGVyMg==aHVu",
 		"=aHVudGVyMg=", "aHVud*==", " aHVu", "aHVu\\u0009", "====", "aHVudGVyMg==\\u00e4",
 		"aHVu_-==" };
 	CLEANUP_FREE char *one = xasprintf("{\"auth\": \"%s\"}", plain);

@@ -10,9 +10,9 @@ struct blob {
 	char *bytes;
 	size_t size;
 	struct digest digest;
-	size_t cut; /* end each answer after so many bytes (0: never) */
+	_Atomic size_t cut; /* end each answer after so many bytes (0: never) */
 	bool reset; /* ... by a broken connection, else in good order */
-	bool hang; /* ... by silence */
+	_Atomic bool hang; /* ... by silence */
 	unsigned cuts; /* so many times, 0: always */
 	bool no_ranges; /* 200 and all of it, whatever was asked */
 	bool chunked;

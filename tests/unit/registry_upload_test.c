@@ -111,6 +111,11 @@ static void serve_patch(struct served *x, struct uploads *u)
 		(unsigned long long)(u->received + x->length - 1));
 
 	u->patches++;
+	if (u->one_range) {
+		server_drain(x, x->length);
+		say_range(x, u, 202);
+		return;
+	}
 	CHECK_STR(server_header(x, "Content-Range", u->last_range), want);
 	if (take_body(x, u))
 		say_range(x, u, 202);
@@ -273,8 +278,7 @@ static void an_answer_that_got_lost_is_found_out(void)
 static void a_server_that_counts_wrongly_is_given_up(void)
 {
 	CLEANUP_FREE char *bytes = make_bytes(MIB);
-	struct uploads u = { bytes, MIB, .chunk_min = 1, .one_range = true, .breaks = 100,
-		.break_at = 1000 };
+	struct uploads u = { bytes, MIB, .chunk_min = 1, .one_range = true };
 
 	check_not_put(&u, "");
 }

@@ -3,8 +3,10 @@
 #include "config.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/wait.h>
 
+#include "lib/base/privilege.h"
 #include "tests/unit/store_fixture.h"
 
 /* --- opening a store --- */
@@ -121,7 +123,7 @@ static void the_default_place_follows_the_users_variables(void)
 	CLEANUP_ERROR struct error *err = NULL;
 	CLEANUP_FREE char *a = NULL, *b = NULL, *c = NULL;
 
-	if (geteuid() == 0) {
+	if (privilege_is_full_root()) {
 		a = store_default_dir(&err);
 		CHECK_STR(a, "/var/lib/erofs-convert");
 		if (seteuid(65534) < 0)
@@ -352,6 +354,62 @@ static void frames_of_a_failed_sync_are_not_there_any_more(void)
 	store_blob_close(b);
 }
 
+/* A write that does not return until its file's sync has failed; as good as forever is 1/4 s. */
+static bool hold_write;
+static sem_t written, sync_failed;
+
+ssize_t __real_pwrite(int fd, const void *p, size_t len, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t offset);
+
+ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t offset)
+{
+	ssize_t n = __real_pwrite(fd, p, len, offset);
+	struct timespec until;
+
+	if (hold_write) {
+		hold_write = false;
+		sem_post(&written);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 250000000;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		sem_timedwait(&sync_failed, &until);
+	}
+	return n;
+}
+
+static void *write_the_last(void *arg)
+{
+	const struct worker *w = arg;
+
+	put(w->b, w->spec, w->first);
+	return NULL;
+}
+
+static void so_is_a_frame_that_was_being_written_meanwhile(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	FIXTURE f = begin(0);
+	struct store_spec spec = spec_of(1);
+	struct store_blob *b = open_blob(f.s, &spec);
+	struct worker w = { b, &spec, 7 };
+	pthread_t thread;
+
+	sem_init(&written, 0, 0);
+	sem_init(&sync_failed, 0, 0);
+	put(b, &spec, 1);
+	hold_write = true;
+	CHECK(pthread_create(&thread, NULL, write_the_last, &w) == 0);
+	sem_wait(&written);
+	fail_sync = 1;
+	CHECK(store_blob_sync(b, &err) < 0 && err->code == EIO);
+	sem_post(&sync_failed);
+	pthread_join(thread, NULL);
+	CHECK(!store_blob_has(b, 7));
+	CHECK_U64(store_blob_present(b), 0);
+	store_blob_close(b);
+}
+
 static void a_map_that_cannot_be_synced_is_written_again(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
@@ -565,6 +623,28 @@ static void another_spec_sets_the_blob_aside(void)
 	}
 }
 
+static void who_has_it_open_can_tell_that_it_was_set_aside(void)
+{
+	CLEANUP_ERROR struct error *err = NULL, *other_err = NULL;
+	FIXTURE f = begin(0);
+	struct store_spec spec = spec_of(1), other = spec;
+	struct store_blob *b, *c;
+
+	half_fill(f.s, &spec);
+	b = open_blob(f.s, &spec);
+	for (uint32_t i = 0; i < N_FRAMES; i++)
+		put(b, &spec, i);
+	sync_blob(b);
+	CHECK(store_blob_check_path(b, &err) == 0);
+	other.index.bytes[31] ^= 1;
+	c = open_blob(f.s, &other);
+	CHECK(store_blob_check_path(b, &err) < 0 && strstr(err->msg, "no longer") != NULL);
+	CHECK(store_blob_check_path(c, &other_err) == 0);
+	CHECK(is_right(b, &spec, 0));
+	store_blob_close(b);
+	store_blob_close(c);
+}
+
 static char *said; /* by a child, on stderr */
 
 static void capture(void (*run)(const struct fixture *f), const struct fixture *f)
@@ -622,6 +702,7 @@ int main(void)
 	RUN(the_smallest_and_the_largest_map_work);
 	RUN(many_threads_write_while_others_sync);
 	RUN(frames_of_a_failed_sync_are_not_there_any_more);
+	RUN(so_is_a_frame_that_was_being_written_meanwhile);
 	RUN(a_map_that_cannot_be_synced_is_written_again);
 	RUN(any_changed_byte_of_a_header_sets_the_blob_aside);
 	RUN(headers_that_say_what_cannot_be_set_the_blob_aside);
@@ -630,6 +711,7 @@ int main(void)
 	RUN(a_missing_half_begins_anew);
 	RUN(what_is_no_file_is_set_aside);
 	RUN(another_spec_sets_the_blob_aside);
+	RUN(who_has_it_open_can_tell_that_it_was_set_aside);
 	RUN(one_line_warns_of_what_is_set_aside);
 	free(said);
 	return tap_done();

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "lib/blob/range_map.h"
 #include "lib/serve/engine/source.h"
@@ -20,15 +21,15 @@ struct served_blob;
 struct engine_options {
 	unsigned fetchers; /* threads that fetch and decompress; each holds slice_bytes and a frame
 			    */
-	size_t slice_bytes; /* as stored: what one request asks for at most; longer runs go in
-			       parallel */
-	unsigned deadline; /* seconds from want to answer; then EIO */
+	size_t slice_bytes; /* as stored: what one request asks for at most (a frame that is larger
+			       goes alone); longer runs go in parallel */
+	unsigned deadline; /* seconds from want to answer; then EIO, or ENOSPC in a full store */
 };
 #define ENGINE_OPTIONS_DEFAULT \
 	((struct engine_options){ .fetchers = 8, .slice_bytes = 4 * 1024 * 1024, .deadline = 60 })
 
 struct engine *engine_start(const struct engine_options *o, struct error **err);
-/* Answers what still waits with EIO, ends the threads. After its blobs are removed. */
+/* Answers what still waits with EIO, ends the threads, removes the blobs that are left. */
 void engine_stop(struct engine *e); /* NULL is allowed */
 
 /*
@@ -55,10 +56,13 @@ struct want {
 	void (*done)(struct want *w, int error);
 	/* inside: */
 	struct served_blob *blob;
-	struct want *next, *prev;
+	uint64_t offset, len; /* bytes */
 	uint32_t first, end; /* frames */
-	uint32_t missing; /* how many are still to come */
-	uint64_t deadline;
+	uint32_t at; /* the first of them that is not there: the one it waits for */
+	uint32_t queued; /* those before it have been asked for */
+	uint64_t since; /* microseconds */
+	struct want_list *list; /* of those that wait for the same */
+	TAILQ_ENTRY(want) of_list, of_engine;
 	int error;
 };
 

@@ -17,6 +17,10 @@ struct blob_source {
 	/* All of [offset, offset + len) of the blob. The bytes are not trusted. */
 	int (*read)(struct blob_source *s, const struct digest *blob, uint64_t offset, void *buf,
 		size_t len, struct error **err);
+	/* What read() last gave on this thread was not the blob: do not ask there next. May be
+	 * NULL.
+	 */
+	void (*blame)(struct blob_source *s);
 	void (*close)(struct blob_source *s); /* frees s too */
 	/* Bytes that are worth fetching though nobody asked, when that spares a request of its own.
 	 */

@@ -177,14 +177,24 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.requests, self.lock = [], threading.RLock()
         self.ended, self.tls = threading.Event(), tls
         self.connections = 0
+        self.broken_accepts = 0  # so many connections end by RST before anything is read
         self.errors = []
         super().__init__((host, 0), exchange)
+        # What a stalled reader does not take must not all fit between the two.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
         self.host = f"{name or host}:{self.server_address[1]}"
         self.url = ("https://" if tls else "http://") + self.host
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def finish_request(self, request, client_address):
-        self.connections += 1
+        with self.lock:
+            self.connections += 1
+            self.broken_accepts -= 1
+            broken = self.broken_accepts >= 0
+        if broken:
+            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(request.detach())
+            return
         if self.tls:  # on the connection's own thread: a handshake may take its time
             request.settimeout(10)
             try:

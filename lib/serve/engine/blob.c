@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* A blob that is served: coming, its index, what becomes of its flights, going. */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/serve/engine/part.h"
+
+enum { TELL_US = 10 * 1000 * 1000 }; /* between two lines about one blob's faults */
+
+static struct served_blob *blob_new(struct engine *e, const struct served_blob_parts *parts)
+{
+	struct served_blob *b = xzalloc(sizeof(*b));
+
+	b->engine = e;
+	b->cache = parts->cache;
+	atomic_init(&b->map, parts->map);
+	b->open_index = parts->open_index;
+	b->arg = parts->arg;
+	b->source = parts->source;
+	b->digest = parts->digest;
+	b->name = xstrdup(parts->name);
+	atomic_init(&b->complete, store_blob_is_complete(b->cache));
+	ahead_init(&b->ahead);
+	room_init(&b->room);
+	TAILQ_INIT(&b->index_waiters);
+	TAILQ_INIT(&b->queue[DEMAND]);
+	TAILQ_INIT(&b->queue[AHEAD]);
+	return b;
+}
+
+struct served_blob *engine_add(struct engine *e, const struct served_blob_parts *parts)
+{
+	struct served_blob *b = blob_new(e, parts);
+
+	pthread_mutex_lock(&e->lock);
+	TAILQ_INSERT_TAIL(&e->blobs, b, of_engine);
+	pthread_mutex_unlock(&e->lock);
+	return b;
+}
+
+static void drop_queue(struct served_blob *b, enum level level)
+{
+	struct flight *f;
+
+	while ((f = TAILQ_FIRST(&b->queue[level]))) {
+		TAILQ_REMOVE(&b->queue[level], f, of_queue);
+		flights_remove(&b->flights, f);
+	}
+}
+
+/* Those who are being fetched stay the fetchers'. */
+void blob_fail_waiters_locked(struct served_blob *b, struct want_list *done)
+{
+	wants_fail_locked(&b->index_waiters, EIO, done);
+	for (uint32_t i = 0; i < b->flights.n_buckets; i++)
+		for (struct flight *f = b->flights.buckets[i]; f; f = f->next)
+			wants_fail_locked(&f->waiters, EIO, done);
+	drop_queue(b, DEMAND);
+	drop_queue(b, AHEAD);
+}
+
+void blob_leave_locked(struct served_blob *b)
+{
+	if (--b->busy == 0)
+		pthread_cond_broadcast(&b->engine->quiet);
+}
+
+/* Nobody can reach it any more. */
+static void blob_free(struct served_blob *b)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+
+	if (store_blob_sync(b->cache, &err) < 0)
+		log_warn("%s: %s", b->name, err->msg);
+	store_blob_close(b->cache);
+	range_map_free(blob_map(b));
+	flights_free(&b->flights);
+	pthread_mutex_destroy(&b->ahead.lock);
+	pthread_mutex_destroy(&b->room.lock);
+	free(b->name);
+	free(b);
+}
+
+void engine_remove(struct served_blob *b)
+{
+	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
+	struct engine *e = b ? b->engine : NULL;
+
+	if (!b)
+		return;
+	pthread_mutex_lock(&e->lock);
+	b->removed = true;
+	blob_fail_waiters_locked(b, &done);
+	queue_update_locked(b);
+	pthread_mutex_unlock(&e->lock);
+	wants_answer(&done);
+
+	pthread_mutex_lock(&e->lock);
+	while (b->busy)
+		pthread_cond_wait(&e->quiet, &e->lock);
+	TAILQ_REMOVE(&e->blobs, b, of_engine);
+	if (b->dirty)
+		TAILQ_REMOVE(&e->dirty, b, of_dirty);
+	counts_add(e->gone, b);
+	pthread_mutex_unlock(&e->lock);
+	blob_free(b);
+}
+
+void engine_prefetch(struct served_blob *b)
+{
+	pthread_mutex_lock(&b->engine->lock);
+	if (!b->prefetch)
+		b->prefetch_at = 0;
+	b->prefetch = !store_blob_is_complete(b->cache);
+	queue_update_locked(b);
+	pthread_mutex_unlock(&b->engine->lock);
+}
+
+int served_blob_fd(const struct served_blob *b)
+{
+	return store_blob_fd(b->cache);
+}
+
+bool served_blob_is_complete(const struct served_blob *b)
+{
+	return atomic_load(&b->complete);
+}
+
+void blob_tell_fault(struct served_blob *b, const struct error *err)
+{
+	uint64_t now = engine_now();
+	bool loud;
+
+	count_add(b, COUNT_ERRORS, 1);
+	pthread_mutex_lock(&b->engine->lock);
+	loud = !b->told || now - b->told >= TELL_US;
+	if (loud)
+		b->told = now;
+	pthread_mutex_unlock(&b->engine->lock);
+	(loud ? log_warn : log_debug)("%s: %s", b->name, err->msg);
+}
+
+static void index_opened_locked(struct served_blob *b, struct range_map *m, struct want_list *done)
+{
+	struct want_list wants = TAILQ_HEAD_INITIALIZER(wants);
+	struct want *w;
+
+	b->opening = false;
+	if (!m) {
+		wants_fail_locked(&b->index_waiters, EIO, done);
+		prefetch_rest_locked(b);
+		return;
+	}
+	atomic_store_explicit(&b->map, m, memory_order_release);
+	TAILQ_CONCAT(&wants, &b->index_waiters, of_list);
+	while ((w = TAILQ_FIRST(&wants))) {
+		TAILQ_REMOVE(&wants, w, of_list);
+		want_begin_locked(w, done);
+	}
+}
+
+void blob_open_index(struct served_blob *b)
+{
+	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
+	CLEANUP_ERROR struct error *err = NULL;
+	struct range_map *m = b->open_index(b->arg, &err);
+
+	if (!m)
+		blob_tell_fault(b, err);
+	pthread_mutex_lock(&b->engine->lock);
+	index_opened_locked(b, m, &done);
+	queue_update_locked(b);
+	pthread_mutex_unlock(&b->engine->lock);
+	wants_answer(&done);
+}
+
+void flight_land_locked(struct served_blob *b, struct flight *f, int error, struct want_list *done)
+{
+	struct want_list waiters = TAILQ_HEAD_INITIALIZER(waiters);
+	struct want *w;
+
+	TAILQ_CONCAT(&waiters, &f->waiters, of_list);
+	flights_remove(&b->flights, f);
+	if (error)
+		wants_fail_locked(&waiters, error, done);
+	while ((w = TAILQ_FIRST(&waiters))) {
+		TAILQ_REMOVE(&waiters, w, of_list);
+		want_go_on_locked(w, done);
+	}
+}

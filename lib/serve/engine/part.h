@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/*
+ * What the engine's parts share. One lock guards all that is not said to be free of it; nobody
+ * holds it over I/O or while a want is answered.
+ *
+ * A frame that is not in the cache is absent (nothing is known of it), queued, or being fetched:
+ * the latter two are a flight. Who wants frames waits for the first of them that is missing, and
+ * looks again when it has landed.
+ */
+#ifndef SERVE_ENGINE_PART_H
+#define SERVE_ENGINE_PART_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/serve/engine/engine.h"
+
+/* How urgent. The first two are queues of flights, prefetching goes through the blob in order. */
+enum level { DEMAND, AHEAD, PREFETCH, N_LEVELS };
+
+enum {
+	RUN_FRAMES = 1024, /* of one request, at most */
+	RUN_BYTES = 64 * 1024 * 1024, /* uncompressed, of one request, at most */
+	READERS = 8, /* sequential ones that are followed in a blob */
+};
+
+/* Counters of a blob, free of the lock. */
+enum count {
+	COUNT_HITS,
+	COUNT_WAITED, /* wants that were no hits */
+	COUNT_FRAMES,
+	COUNT_BYTES,
+	COUNT_FRAMES_WAITED,
+	COUNT_REQUESTS,
+	COUNT_ERRORS,
+	COUNT_BAD_FRAMES,
+	COUNT_DEADLINES,
+	COUNT_WAITED_US,
+	N_COUNTS
+};
+
+TAILQ_HEAD(want_list, want);
+TAILQ_HEAD(flight_list, flight);
+TAILQ_HEAD(blob_list, served_blob);
+
+struct flight {
+	uint32_t frame;
+	enum level level;
+	bool fetching; /* else it is in its blob's queue of the level */
+	struct flight *next; /* in its bucket */
+	TAILQ_ENTRY(flight) of_queue;
+	struct want_list waiters;
+};
+
+/* A blob's flights by frame. */
+struct flights {
+	struct flight **buckets; /* NULL while there has been none */
+	uint32_t n_buckets; /* a power of two */
+	uint32_t n;
+};
+
+/* One who reads from front to back. */
+struct reader {
+	uint32_t at; /* the last frame that was read */
+	uint32_t ahead; /* those before it were asked for */
+	uint64_t window; /* bytes as stored, how far to read ahead; 0: not known to be one */
+	uint64_t used;
+};
+
+struct ahead {
+	pthread_mutex_t lock; /* only ever tried */
+	_Atomic uint32_t last; /* frame, of whatever reader */
+	uint64_t clock;
+	struct reader readers[READERS];
+};
+
+/* Space in the store that is reserved and not used. */
+struct room {
+	pthread_mutex_t lock;
+	uint64_t bytes;
+	uint64_t step; /* what to reserve next */
+};
+
+struct served_blob {
+	struct engine *engine;
+	struct store_blob *cache;
+	struct range_map *_Atomic map; /* NULL until it is loaded */
+	struct range_map *(*open_index)(void *arg, struct error **err);
+	void *arg;
+	struct blob_source *source;
+	struct digest digest;
+	char *name;
+	atomic_bool complete; /* all of it is in the cache, and synced */
+	_Atomic uint64_t counts[N_COUNTS];
+	struct ahead ahead;
+	struct room room;
+
+	TAILQ_ENTRY(served_blob) of_engine, of_dirty, of_ready[N_LEVELS];
+	bool ready[N_LEVELS]; /* in the engine's list of the level */
+	uint64_t rest[N_LEVELS]; /* nothing of the level is begun before this time */
+	bool opening; /* the index is being loaded */
+	struct want_list index_waiters;
+	struct flights flights;
+	struct flight_list queue[PREFETCH];
+	bool prefetch;
+	uint32_t prefetch_at; /* frame */
+	unsigned prefetch_pause, full_pause; /* milliseconds, the last ones */
+	bool full; /* the store has no room for what is queued */
+	bool failing; /* the source's last answer was an error */
+	uint64_t told; /* when people were last told of a fault */
+	bool dirty; /* in the engine's list */
+	uint64_t dirty_since;
+	uint64_t sync_rest; /* no sync before this time */
+	uint64_t unsynced; /* bytes */
+	unsigned busy; /* threads that are at it without the lock */
+	bool removed;
+};
+
+/* What a fetcher does in one go. */
+struct run {
+	struct served_blob *blob;
+	enum level level;
+	bool index; /* load the index, nothing else */
+	uint32_t first, end; /* the frames of one request */
+	uint64_t need; /* bytes, uncompressed, of those to be written */
+	uint32_t n;
+	struct flight *flights[RUN_FRAMES]; /* those of them that are wanted, in order */
+};
+
+struct buffer {
+	uint8_t *p;
+	size_t size;
+};
+
+struct fetcher {
+	struct engine *engine;
+	pthread_t thread;
+	struct decoder *decoder;
+	struct buffer stored, content;
+	struct run run;
+};
+
+struct engine {
+	struct engine_options options;
+	uint64_t patience; /* microseconds, the deadline */
+	pthread_mutex_t lock;
+	pthread_cond_t work; /* for fetchers */
+	pthread_cond_t sync; /* for the syncer */
+	pthread_cond_t clock; /* for the clock: only to end it */
+	pthread_cond_t quiet; /* a blob's busy has become 0 */
+	unsigned idle; /* fetchers */
+	unsigned busy[N_LEVELS]; /* fetchers */
+	bool stopping;
+	struct blob_list blobs, dirty, ready[N_LEVELS];
+	struct want_list waiting; /* all, by age */
+	uint64_t gone[N_COUNTS]; /* of removed blobs */
+	pthread_t clock_thread, sync_thread;
+	bool has_clock, has_sync;
+	unsigned n_fetchers; /* that were started */
+	struct fetcher *fetchers;
+};
+
+/* Functions with the suffix _locked are called with the engine's lock held. */
+
+uint64_t engine_now(void); /* microseconds, monotonic */
+void engine_wait_locked(struct engine *e, pthread_cond_t *c, uint64_t until); /* UINT64_MAX: ever */
+
+static inline void count_add(struct served_blob *b, enum count c, uint64_t n)
+{
+	atomic_fetch_add_explicit(&b->counts[c], n, memory_order_relaxed);
+}
+
+static inline struct range_map *blob_map(const struct served_blob *b)
+{
+	return atomic_load_explicit(&b->map, memory_order_acquire);
+}
+
+/* flight.c */
+struct flight *flights_find(const struct flights *t, uint32_t frame);
+struct flight *flights_add(struct flights *t, uint32_t frame); /* which is not there */
+void flights_remove(struct flights *t, struct flight *f); /* frees it */
+void flights_free(struct flights *t);
+
+/* queue.c */
+struct flight *queue_frame_locked(struct served_blob *b, uint32_t frame, enum level level);
+void queue_back_locked(struct served_blob *b, struct flight *f); /* it was being fetched */
+/* What a blob has to do has changed. */
+void queue_update_locked(struct served_blob *b);
+/* false: nothing to do before *wake. Else run_end_locked() follows. */
+bool queue_take_locked(struct engine *e, struct run *r, uint64_t *wake);
+void run_end_locked(struct run *r);
+/* Prefetching has come to the end: again, for what is still missing. */
+void prefetch_again_locked(struct served_blob *b);
+void prefetch_rest_locked(struct served_blob *b);
+
+/* fetch.c */
+void fetch_run(struct fetcher *f);
+void fetcher_drop_buffers(struct fetcher *f);
+
+/* want.c */
+/* It waits for the first frame that is missing, or goes to `done`. */
+void want_go_on_locked(struct want *w, struct want_list *done);
+void want_begin_locked(struct want *w, struct want_list *done); /* there is a map */
+void want_end_locked(struct want *w, int error, struct want_list *done);
+void wants_fail_locked(struct want_list *l, int error, struct want_list *done);
+void wants_answer(struct want_list *done); /* without the lock */
+
+/* blob.c */
+/* A fetch has ended. */
+void flight_land_locked(struct served_blob *b, struct flight *f, int error, struct want_list *done);
+void blob_fail_waiters_locked(struct served_blob *b, struct want_list *done);
+void blob_open_index(struct served_blob *b);
+void blob_leave_locked(struct served_blob *b); /* busy is one less */
+/* Say a fault, but not every time. */
+void blob_tell_fault(struct served_blob *b, const struct error *err);
+
+/* ahead.c */
+void ahead_init(struct ahead *a);
+/* Frames [first, end) are read: shall [*from, *to) be read ahead? */
+bool ahead_note(struct served_blob *b, const struct range_map *m, uint32_t first, uint32_t end,
+	uint32_t *from, uint32_t *to);
+
+/* room.c */
+void room_init(struct room *r);
+int room_take(struct served_blob *b, uint64_t bytes, struct error **err);
+void room_give_back(struct served_blob *b, uint64_t bytes);
+
+/* sync.c and clock.c: threads */
+void sync_note_locked(struct served_blob *b, uint64_t bytes); /* they were written */
+void *sync_main(void *engine);
+void *clock_main(void *engine);
+
+/* stats.c */
+void counts_add(uint64_t sum[static N_COUNTS], const struct served_blob *b);
+
+#endif
