@@ -10,7 +10,7 @@
 #include "lib/base/cleanup.h"
 
 /* The initial user namespace maps all ids to themselves (user_namespaces(7)). */
-static bool is_initial_namespace(void)
+bool privilege_is_initial_namespace(void)
 {
 	CLEANUP_FCLOSE FILE *f = fopen("/proc/self/uid_map", "re");
 	uint32_t inside, outside, n;
@@ -24,5 +24,5 @@ static bool is_initial_namespace(void)
 
 bool privilege_is_full_root(void)
 {
-	return geteuid() == 0 && is_initial_namespace();
+	return geteuid() == 0 && privilege_is_initial_namespace();
 }

@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+/* Is the user namespace the system's own, where all ids exist? */
+bool privilege_is_initial_namespace(void);
+
 /* Root of the whole system, not of a user namespace where only some users exist. */
 bool privilege_is_full_root(void);
 

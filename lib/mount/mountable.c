@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/image/device.h"
 #include "lib/image/erofs.h"
@@ -108,23 +109,53 @@ static int check_devices(struct search *s, struct error **err)
 	return 0;
 }
 
+static int open_bootstrap(struct search *s, int *fd, struct error **err)
+{
+	const struct image_layer *l = s->found.bootstrap;
+	struct mountable *m = s->m;
+
+	m->bootstrap = find_layer(s, l, err);
+	if (!m->bootstrap)
+		return -1;
+	*fd = open(m->bootstrap, O_RDONLY | O_CLOEXEC);
+	if (*fd < 0)
+		return error_set(err, errno, "cannot open %s", m->bootstrap);
+	m->tree = parts_open_verified(*fd, l, err);
+	return m->tree ? 0 : -1;
+}
+
+/* Frames are verified before they come into the store: what is bad there was changed since. */
+static int discard_bootstrap(struct search *s, struct error **err)
+{
+	struct mountable *m = s->m;
+
+	log_warn("the store's copy of %s is set aside: its bytes have another digest",
+		s->found.bootstrap->name);
+	free(take_ptr(m->bootstrap));
+	return store_blob_discard(m->held[--m->n_held], err);
+}
+
 /* The kernel is only asked to mount what the validator accepts. */
 static int find_bootstrap(struct search *s, struct error **err)
 {
 	const struct image_layer *l = s->found.bootstrap;
-	CLEANUP_FD int fd = -1;
+	CLEANUP_FD int first = -1, second = -1;
+	CLEANUP_ERROR struct error *bad = NULL;
+	int *fd = &first;
 
 	s->m->digest = l->digest;
-	s->m->bootstrap = find_layer(s, l, err);
-	if (!s->m->bootstrap)
+	if (open_bootstrap(s, fd, &bad) < 0) {
+		if (first < 0 || !s->m->n_held) {
+			*err = take_ptr(bad);
+			return -1;
+		}
+		fd = &second;
+		if (discard_bootstrap(s, err) < 0 || open_bootstrap(s, fd, err) < 0)
+			return -1;
+	}
+	if (check_devices(s, err) < 0)
 		return -1;
-	fd = open(s->m->bootstrap, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return error_set(err, errno, "cannot open %s", s->m->bootstrap);
-	s->m->tree = parts_open_verified(fd, l, err);
-	if (!s->m->tree || check_devices(s, err) < 0)
-		return -1;
-	if (parts_validate(fd, &s->found, s->sizes, err) < 0)
+	if (parts_validate(*fd, &s->found, s->sizes, err) < 0)
 		return error_wrap(err, "%s, the bootstrap", l->name);
 	return 0;
 }

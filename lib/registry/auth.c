@@ -9,8 +9,10 @@
 
 #include <openssl/evp.h>
 #include <string.h>
+#include <time.h>
 
 #include "fmt/www_authenticate.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/registry/part.h"
 #include "lib/registry/secret.h"
@@ -123,6 +125,23 @@ static void drop_token(struct auth *a, struct kept_token *t)
 	*t = a->tokens[--a->n_tokens];
 }
 
+/* Is all of that scope within our own, whatever the order of its actions? Some token servers read
+ * one scope only. */
+static bool covers(const char *own, const char *scope)
+{
+	const char *actions = strrchr(own, ':') + 1, *p;
+	size_t n = (size_t)(actions - own), len;
+
+	if (strncmp(scope, own, n) != 0)
+		return false;
+	for (p = scope + n; *p; p += len + (p[len] == ',')) {
+		len = strcspn(p, ",");
+		if (len != strlen("pull") || !memmem(actions, strlen(actions), p, len))
+			return false;
+	}
+	return true;
+}
+
 static int fetch_token(
 	struct auth *a, const char *from, struct http_control *control, struct error **err)
 {
@@ -135,7 +154,7 @@ static int fetch_token(
 	if (from)
 		q.scopes[q.n_scopes++] = other;
 	/* what the registry wants may be more than we thought of */
-	if (*a->scope && strcmp(a->scope, own) != 0 && !(from && strcmp(a->scope, other) == 0))
+	if (*a->scope && !covers(own, a->scope) && !(from && covers(other, a->scope)))
 		q.scopes[q.n_scopes++] = a->scope;
 	t.value = token_fetch(a->r, &q, &t.expires, err);
 	if (!t.value)
@@ -180,12 +199,30 @@ static int line_locked(struct auth *a, const char *from, struct http_control *co
 	return 0;
 }
 
+/* Whoever has it may be waiting for a token server; those who are cancelled do not. */
+static int lock(struct auth *a, const struct http_control *control, struct error **err)
+{
+	struct timespec t;
+
+	for (;;) {
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += 200 * 1000000;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		if (pthread_mutex_timedlock(&a->lock, &t) == 0)
+			return 0;
+		if (interrupt_pending() || control->cancel)
+			return error_set(err, 0, "cancelled");
+	}
+}
+
 int auth_line(struct auth *a, const char *from, struct http_control *control, char **line,
 	struct error **err)
 {
 	int rc;
 
-	pthread_mutex_lock(&a->lock);
+	if (lock(a, control, err) < 0)
+		return -1;
 	rc = line_locked(a, from, control, line, err);
 	pthread_mutex_unlock(&a->lock);
 	return rc;
@@ -255,11 +292,12 @@ static int denied_locked(struct auth *a, const char *from, const char *line,
 }
 
 int auth_denied(struct auth *a, const char *from, const char *line,
-	const struct http_answer *answer, struct error **err)
+	const struct http_answer *answer, const struct http_control *control, struct error **err)
 {
 	int rc;
 
-	pthread_mutex_lock(&a->lock);
+	if (lock(a, control, err) < 0)
+		return -1;
 	rc = denied_locked(a, from, line, answer, err);
 	pthread_mutex_unlock(&a->lock);
 	return rc;

@@ -25,7 +25,7 @@ void auth_line_free(char *line); /* wiped; NULL is allowed */
  * offer now; 0: nothing; -1.
  */
 int auth_denied(struct auth *a, const char *from, const char *line,
-	const struct http_answer *answer, struct error **err);
+	const struct http_answer *answer, const struct http_control *control, struct error **err);
 
 /* "Authorization: Basic ...", freed by auth_line_free(). The credentials have a user. */
 char *auth_basic_line(const struct credentials *c);

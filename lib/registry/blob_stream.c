@@ -131,7 +131,7 @@ static void *run(void *arg)
 	struct blob_stream *b = arg;
 	struct error *e = NULL;
 
-	fetch_run(&b->fetch, &e);
+	registry_fetch_run(&b->fetch, &e);
 	if (e && interrupt_pending()) {
 		error_free(e);
 		e = NULL;
@@ -296,5 +296,5 @@ int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t
 
 	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
 		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
-	return fetch_run(&f, err);
+	return registry_fetch_run(&f, err);
 }

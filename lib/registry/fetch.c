@@ -166,7 +166,7 @@ static int judge(struct fetch *f, struct retry *retry, const struct reply *p, ui
 	return -1;
 }
 
-int fetch_run(struct fetch *f, struct error **err)
+int registry_fetch_run(struct fetch *f, struct error **err)
 {
 	struct retry retry = { .most = f->r->o.retries, .control = f->control };
 	CLEANUP_REPLY struct reply p = { 0 };

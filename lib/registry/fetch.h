@@ -27,6 +27,6 @@ struct fetch {
 };
 
 /* 0 when all of it has been taken. */
-int fetch_run(struct fetch *f, struct error **err);
+int registry_fetch_run(struct fetch *f, struct error **err);
 
 #endif

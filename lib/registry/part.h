@@ -73,6 +73,8 @@ int request(struct registry *r, const struct request *q, struct reply *p, struct
 /* Is this address one of the registry itself: for Authorization, and our certificate? */
 bool registry_is_at(const struct registry *r, const char *url);
 
+bool answer_is_redirect(const struct http_answer *a);
+
 /* Where the answer's Location leads; the caller's to free. NULL with *err: it must not be used. */
 char *reply_location(const struct registry *r, const struct reply *p, struct error **err);
 

@@ -120,12 +120,12 @@ static int ask(struct course *c, struct error **err)
 	transfer_to_registry(c, line);
 	if (c->p->answer.end != HTTP_DONE || c->p->answer.status != 401 || c->logged_in)
 		return 0;
-	rc = auth_denied(c->r->auth, c->q->from, line, &c->p->answer, err);
+	rc = auth_denied(c->r->auth, c->q->from, line, &c->p->answer, control_of(c->r, c->q), err);
 	c->logged_in = rc == 1;
 	return rc;
 }
 
-static bool is_redirect(const struct http_answer *a)
+bool answer_is_redirect(const struct http_answer *a)
 {
 	return a->end == HTTP_DONE && (a->status == 301 || a->status == 302 || a->status == 303 ||
 					      a->status == 307 || a->status == 308);
@@ -187,7 +187,7 @@ static int follow(struct course *c, struct error **err)
 			return -1;
 		if (again)
 			continue;
-		if (c->q->follow && is_redirect(&c->p->answer)) {
+		if (c->q->follow && answer_is_redirect(&c->p->answer)) {
 			if (redirect(c, err) < 0)
 				return registry_wrap(c->r, c->q->method, c->p->url, err);
 		} else if (may_have_expired(c)) {

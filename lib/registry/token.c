@@ -23,6 +23,7 @@ enum {
 	LIFETIME_MIN = 10, /* clocks differ; asking each time would not help */
 	LIFETIME_MAX = 24 * 3600,
 	TOKEN_MAX = 256 * 1024,
+	REDIRECTS_MAX = 5,
 };
 
 /* It becomes a line of a header. */
@@ -152,11 +153,29 @@ static char *basic(const struct credentials *c)
 	return c->user && !c->identity_token ? auth_basic_line(c) : NULL;
 }
 
+/* The token server has moved. A password stays with the host that the registry named. */
+static int follow(struct registry *r, struct http_request *h, const struct http_answer *a,
+	char **url, struct error **err)
+{
+	const struct reply p = { .answer = *a, .url = *url };
+	char *next = reply_location(r, &p, err);
+
+	if (!next)
+		return registry_wrap(r, h->method, *url, err);
+	if (!url_same_origin(*url, next))
+		h->headers = NULL;
+	h->client_cert = registry_is_at(r, next);
+	free(*url);
+	h->url = *url = next;
+	return 0;
+}
+
 /* Try until there is an answer that another try would not better. */
-static int ask(struct registry *r, const struct token_query *q, const struct http_request *h,
-	struct http_answer *a, struct error **err)
+static int ask(struct registry *r, const struct token_query *q, struct http_request *h,
+	struct http_answer *a, char **url, struct error **err)
 {
 	struct retry retry = { .most = r->o.retries, .control = q->control };
+	unsigned redirects = 0;
 
 	for (;;) {
 		CLEANUP_ERROR struct error *e = NULL;
@@ -167,6 +186,11 @@ static int ask(struct registry *r, const struct token_query *q, const struct htt
 		http_perform(r->http, h, a);
 		if (a->end == HTTP_DONE && a->status == 200)
 			return 0;
+		if (!h->body && answer_is_redirect(a) && redirects++ < REDIRECTS_MAX) {
+			if (follow(r, h, a, url, err) < 0)
+				return -1;
+			continue;
+		}
 		reply_error(r, h->method, h->url, a, &e);
 		if (!retry_worthwhile(&retry, a) || !retry_wait(&retry, a, e->msg)) {
 			if (interrupt_pending())
@@ -221,7 +245,7 @@ char *token_fetch(
 		registry_wrap(r, h.method, q->realm, err);
 		return NULL;
 	}
-	if (ask(r, q, &h, &a, err) < 0)
+	if (ask(r, q, &h, &a, &url, err) < 0)
 		return NULL;
 	return answered(r, &h, &a, expires, err);
 }

@@ -315,3 +315,11 @@ int store_blob_check_path(const struct store_blob *b, struct error **err)
 		b->path);
 	return error_hint(err, "the same again");
 }
+
+int store_blob_discard(struct store_blob *b, struct error **err)
+{
+	CLEANUP_STORE_BLOB struct store_blob *closed = b;
+	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
+
+	return locked ? store_set_aside(b->store, &b->digest, err) : -1;
+}

@@ -81,6 +81,12 @@ const char *store_blob_path(const struct store_blob *b);
  */
 int store_blob_check_path(const struct store_blob *b, struct error **err);
 
+/*
+ * Its cache has been found not to be what it should: it is set aside, so that the next to open it
+ * begins anew. Closes the blob.
+ */
+int store_blob_discard(struct store_blob *b, struct error **err);
+
 /* On any thread. */
 bool store_blob_has(const struct store_blob *b, uint32_t frame);
 bool store_blob_is_complete(const struct store_blob *b);

@@ -4,6 +4,8 @@
 
 #include "tests/unit/engine_fixture.h"
 
+#include <stdatomic.h>
+
 enum { BLOCKS = 800 };
 
 static struct engine_options options(unsigned fetchers, size_t slice)
@@ -416,9 +418,9 @@ static void begin_full(struct fixture *f, unsigned deadline)
 	struct engine_options o = options(2, 150000);
 
 	o.deadline = deadline;
+	log_set_level(LOG_QUIET); /* before there are threads */
 	begin(f, 2, BLOCKS, &o, (BLOCKS + 100) * (uint64_t)BLOCK, true);
 	CHECK_U64((uint64_t)engine_need(f->blobs[0], 0, UINT64_MAX), 0);
-	log_set_level(LOG_QUIET);
 }
 
 static void a_full_store_is_an_error_after_the_deadline_and_no_more(void)
@@ -430,8 +432,8 @@ static void a_full_store_is_an_error_after_the_deadline_and_no_more(void)
 	CHECK_U64(stats(&f).deadlines, 1);
 	CHECK_U64((uint64_t)need_frame(&f, 0, 30), 0); /* alive */
 	CHECK(all_right(&f, 0));
-	log_set_level(LOG_NORMAL);
 	end(&f);
+	log_set_level(LOG_NORMAL);
 }
 
 static void who_waits_for_space_gets_it_when_others_go(void)
@@ -446,7 +448,42 @@ static void who_waits_for_space_gets_it_when_others_go(void)
 	remove_blob(&f, 0);
 	CHECK_U64((uint64_t)ask_wait(&a), 0);
 	CHECK(all_right(&f, 1));
+	end(&f);
 	log_set_level(LOG_NORMAL);
+}
+
+/* --- a disk that fails (linked with --wrap=fdatasync) --- */
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+static atomic_uint failing_syncs;
+
+int __wrap_fdatasync(int fd)
+{
+	if (!failing_syncs)
+		return __real_fdatasync(fd);
+	failing_syncs--;
+	errno = EIO;
+	return -1;
+}
+
+static void what_a_failed_sync_loses_is_fetched_again(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	failing_syncs = 1;
+	CHECK_U64((uint64_t)engine_need(f.blobs[0], 0, UINT64_MAX), 0);
+	EVENTUALLY(!store_blob_has(f.caches[0], 30));
+	CHECK(!served_blob_is_complete(f.blobs[0]));
+	CHECK_U64((uint64_t)need_frame(&f, 0, 30), 0);
+	CHECK(store_blob_has(f.caches[0], 30));
+	engine_prefetch(f.blobs[0]);
+	EVENTUALLY(served_blob_is_complete(f.blobs[0]));
+	CHECK_U64(stats(&f).frames_fetched, 2 * (uint64_t)range_map_n_frames(f.samples[0].map));
+	CHECK(all_right(&f, 0));
 	end(&f);
 }
 
@@ -617,6 +654,7 @@ int main(void)
 	RUN(nobody_waits_longer_than_the_deadline);
 	RUN(a_full_store_is_an_error_after_the_deadline_and_no_more);
 	RUN(who_waits_for_space_gets_it_when_others_go);
+	RUN(what_a_failed_sync_loses_is_fetched_again);
 	RUN(who_waits_for_a_blob_that_goes_gets_an_error_at_once);
 	RUN(who_waits_when_the_engine_stops_gets_an_error_at_once);
 	RUN(what_was_fetched_is_there_the_next_time);

@@ -56,8 +56,11 @@ static void init(void *arg, struct fuse_conn_info *c)
 
 	m->no_open = c->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	m->no_opendir = c->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
-	c->want |= c->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS |
-					FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT);
+	c->want |= c->capable & (FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT |
+					FUSE_CAP_NO_OPENDIR_SUPPORT);
+	/* elsewhere, a file whose ACL names an id that is not mapped could not be opened: EINVAL */
+	if (privilege_is_initial_namespace())
+		c->want |= c->capable & FUSE_CAP_POSIX_ACL;
 	c->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
 	c->max_background = BACKGROUND_MAX;
 	c->congestion_threshold = BACKGROUND_MAX / 4 * 3;
