@@ -36,6 +36,19 @@ int mount_check(const char *mountpoint, struct error **err)
 	return where < 0 ? -1 : erofs_mount_check(err);
 }
 
+/* The files are asked about also when the kernel refuses them: that may be the reason. */
+static int mount_right_files(const struct mount_request *r, struct error **err)
+{
+	CLEANUP_FD int mount = erofs_mount(r, err);
+	struct error *why = NULL;
+
+	if (!r->opened || r->opened(r->arg, &why) == 0)
+		return take_fd(&mount);
+	error_free(*err);
+	*err = why;
+	return -1;
+}
+
 int mount_image(const struct mount_request *r, struct error **err)
 {
 	CLEANUP_FD int where = open_mountpoint(r->mountpoint, err);
@@ -44,8 +57,8 @@ int mount_image(const struct mount_request *r, struct error **err)
 	if (where < 0)
 		return -1;
 	log_debug("mounting %s with %zu devices at %s", r->bootstrap, r->n_devices, r->mountpoint);
-	mount = erofs_mount(r, err);
-	if (mount < 0 || (r->opened && r->opened(r->arg, err) < 0))
+	mount = mount_right_files(r, err);
+	if (mount < 0)
 		return -1;
 	if (r->writable)
 		return writable_mount(r, mount, where, err);

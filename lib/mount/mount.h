@@ -22,8 +22,8 @@ struct mount_request {
 	const char *upper; /* where its changes are kept, or NULL: until umount */
 	const struct digest *digest; /* of the bootstrap; only for writable */
 	/*
-	 * Asked when the kernel has opened the files and before anybody sees them: were they the
-	 * right ones? NULL: nobody asks.
+	 * Asked when the kernel has opened the files, or could not, and before anybody sees them:
+	 * are they the right ones? NULL: nobody asks.
 	 */
 	int (*opened)(const void *arg, struct error **err);
 	const void *arg;

@@ -8,6 +8,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
 #include "lib/registry/part.h"
+#include "lib/registry/retry.h"
 
 static char *const accept_manifests[] = {
 	(char *)"Accept: application/vnd.oci.image.index.v1+json, "
@@ -97,6 +98,17 @@ int registry_get_manifest(struct registry *r, const char *tag, const struct dige
 	return 0;
 }
 
+/*
+ * What has the digest that it was sent with may still be called wrong: docker-registry reads files
+ * that another push to the repository writes anew at this moment, and finds them empty.
+ */
+static bool is_disturbed(const struct http_answer *a)
+{
+	CLEANUP_FREE char *message = a->status == 400 ? answer_message(a) : NULL;
+
+	return message && strncmp(message, "DIGEST_INVALID", strlen("DIGEST_INVALID")) == 0;
+}
+
 int registry_put_manifest(struct registry *r, const char *tag, const void *bytes, size_t size,
 	const char *media_type, const struct digest *digest, bool *linked, struct error **err)
 {
@@ -106,9 +118,15 @@ int registry_put_manifest(struct registry *r, const char *tag, const void *bytes
 	struct http_body body = { .bytes = bytes, .size = size };
 	CLEANUP_REPLY struct reply p = { 0 };
 	struct request q = { .method = "PUT", .path = path, .headers = headers, .body = &body };
+	struct retry retry = { .most = r->o.retries, .control = &r->control };
 
-	if ((tag && check_tag(tag, err) < 0) || request(r, &q, &p, err) < 0)
+	if (tag && check_tag(tag, err) < 0)
 		return -1;
+	do {
+		if (request(r, &q, &p, err) < 0)
+			return -1;
+	} while (is_disturbed(&p.answer) &&
+		 retry_wait(&retry, &p.answer, "the registry is disturbed by another push"));
 	if (p.answer.status < 200 || p.answer.status >= 300)
 		return reply_error(r, q.method, p.url, &p.answer, err);
 	if (check_stated_digest(&p.answer, digest, err) < 0)

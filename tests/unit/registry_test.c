@@ -318,6 +318,29 @@ static void a_server_that_drips_is_given_up(void)
 	check_error(err, "takes too long", NULL);
 }
 
+static void serve_dripping_headers(struct served *x)
+{
+	server_drain(x, 7);
+	server_printf(x, "HTTP/1.1 201 Created\r\n");
+	while (!x->server->stop && server_send(x, "X-Filler: x\r\n", 13))
+		sleep_ms(50);
+}
+
+static void an_answer_to_what_was_sent_may_not_drip_either(void)
+{
+	CLEANUP_SERVER struct server *s = server_start(serve_dripping_headers, NULL);
+	struct registry_options o = PLAIN;
+	CLEANUP_REGISTRY struct registry *r = NULL;
+	CLEANUP_ERROR struct error *err = NULL;
+	struct digest d = digest_of_bytes("{\"a\":1}", 7);
+
+	o.retries = 0;
+	r = open_at(s, REGISTRY_PUSH, &o);
+	CHECK(registry_put_manifest(r, "tag", "{\"a\":1}", 7, "application/json", &d, NULL, &err) ==
+		-1);
+	check_error(err, "takes too long", NULL);
+}
+
 static void nobody_listening_is_an_error(void)
 {
 	struct server *s = server_start(serve_manifest, NULL);
@@ -640,6 +663,7 @@ int main(void)
 
 	limits.stall = 400;
 	limits.document = 1500;
+	limits.commit = 500;
 	http_set_limits(&limits);
 	retry_set_divisor(100);
 	RUN(a_manifest_comes_by_tag_and_by_digest);
@@ -655,6 +679,7 @@ int main(void)
 	RUN(a_server_may_say_when_to_come_back);
 	RUN(a_server_that_stalls_is_given_up);
 	RUN(a_server_that_drips_is_given_up);
+	RUN(an_answer_to_what_was_sent_may_not_drip_either);
 	RUN(nobody_listening_is_an_error);
 	RUN(this_machine_may_speak_http);
 	RUN(a_token_is_fetched_once_and_used_again);

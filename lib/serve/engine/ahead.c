@@ -9,9 +9,9 @@
 #include "lib/serve/engine/part.h"
 
 enum {
-	AHEAD_SLICES = 2, /* the widest window */
+	AHEAD_SLICES = 4, /* the widest window */
 	AHEAD_FRAMES = 1024, /* and what it comes to at most, where frames are small */
-	AHEAD_BYTES = 32 * 1024 * 1024, /* or compress well */
+	AHEAD_BYTES = 64 * 1024 * 1024, /* or compress well */
 	BEHIND = 4, /* frames: readers with several threads come out of order */
 };
 
@@ -51,24 +51,40 @@ static void widen(struct served_blob *b, const struct range_map *m, struct reade
 		r->window = most;
 }
 
-/* Half of the window at least: few large requests instead of one for each frame. */
-static bool advance(const struct range_map *m, struct reader *r, uint32_t *from, uint32_t *to)
+/*
+ * Is what was asked for nearly all of what may be, by any measure? Then it is too early for more:
+ * few large requests are better than one for each frame.
+ */
+static bool is_early(const struct served_blob *b, const struct reader *r, const struct frame *next,
+	const struct frame *ahead)
 {
-	uint32_t n = range_map_n_frames(m), next = r->at + 1, i;
-	struct frame base, f;
+	uint64_t slice = b->engine->options.slice_bytes;
+	uint64_t step = r->window / 2 < slice ? r->window / 2 : slice;
 
-	if (!r->window || next >= n || r->ahead >= n)
+	return ahead->number > next->number &&
+	       (ahead->stored_offset - next->stored_offset > r->window - step ||
+		       ahead->offset - next->offset > AHEAD_BYTES / 4 * 3 ||
+		       ahead->number - next->number > AHEAD_FRAMES / 4 * 3);
+}
+
+static bool advance(const struct served_blob *b, const struct range_map *m, struct reader *r,
+	uint32_t *from, uint32_t *to)
+{
+	uint32_t n = range_map_n_frames(m), i;
+	struct frame next, f;
+
+	if (r->ahead < r->at + 1)
+		r->ahead = r->at + 1;
+	if (!r->window || r->ahead >= n)
 		return false;
-	if (r->ahead < next)
-		r->ahead = next;
-	base = range_map_frame(m, next);
+	next = range_map_frame(m, r->at + 1);
 	f = range_map_frame(m, r->ahead);
-	if (r->ahead > next && f.stored_offset - base.stored_offset > r->window / 2)
+	if (is_early(b, r, &next, &f))
 		return false;
-	for (i = r->ahead; i < n && i - next < AHEAD_FRAMES; i++) {
+	for (i = r->ahead; i < n && i - next.number < AHEAD_FRAMES; i++) {
 		f = range_map_frame(m, i);
-		if (f.stored_offset - base.stored_offset >= r->window ||
-			f.offset - base.offset >= AHEAD_BYTES)
+		if (f.stored_offset - next.stored_offset >= r->window ||
+			f.offset - next.offset >= AHEAD_BYTES)
 			break;
 	}
 	*from = r->ahead;
@@ -87,7 +103,7 @@ static bool note(struct served_blob *b, const struct range_map *m, uint32_t firs
 		return false;
 	widen(b, m, r, first, last);
 	r->at = last;
-	return advance(m, r, from, to);
+	return advance(b, m, r, from, to);
 }
 
 /* Most reads lie in the frame of the one before; and a note that is missed does no harm. */
