@@ -105,6 +105,8 @@ _erofs_convert_option_value() # OPTION
 	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
 		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
 	--progress) _erofs_convert_offer auto plain none ;;
+	--transport) _erofs_convert_offer auto fuse ;;
+	--prefetch) _erofs_convert_offer none background all ;;
 	--keep) _erofs_convert_offer 1G 10G 100G ;;
 	--upper | --store | --cert-dir | --src-cert-dir | --dest-cert-dir) _erofs_convert_files -d "" ;;
 	--digestfile | --authfile | --src-authfile | --dest-authfile) _erofs_convert_files -f "" ;;
@@ -132,7 +134,7 @@ _erofs_convert()
 	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole \
 		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
 	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_two[@]}") ;;
-	mount) options=(--rw --upper --platform) ;;
+	mount) options=(--rw --upper --transport --prefetch --foreground --store --jobs --platform "${_ec_registry[@]}") ;;
 	check) options=(--against --platform --jobs "${_ec_registry[@]}") ;;
 	inspect) options=(--files --raw --config --platform "${_ec_registry[@]}") ;;
 	unpack) options=(--platform --jobs "${_ec_registry[@]}") ;;
@@ -147,6 +149,7 @@ _erofs_convert()
 		word=${_ec_words[i]}
 		case $previous in
 		--against | --compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
+			--transport | --prefetch | \
 			--files | --upper | --store | --keep | --mount-from | --digestfile | --*authfile | \
 			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)
 			previous=
@@ -183,14 +186,14 @@ _erofs_convert()
 	convert:1) _erofs_convert_image oci: oci-archive: docker:// ;;
 	push:0) _erofs_convert_image oci: oci-archive: docker:// ;;
 	push:1) _erofs_convert_image docker:// ;;
-	mount:0) _erofs_convert_image oci: ;;
+	mount:0) _erofs_convert_image oci: docker:// ;;
 	check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: docker:// ;;
 	mount:1) _erofs_convert_files -d "" ;;
 	unpack:1) _erofs_convert_files -f "" ;;
 	store:0) _erofs_convert_offer ls prune ;;
 	umount:0)
 		# What may be unmounted: the EROFS mounts and our overlays, else any directory.
-		mapfile -t options < <(awk '/ - erofs | - overlay erofs-convert:/ { print $5 }' \
+		mapfile -t options < <(awk '/ - erofs | - fuse.erofs-convert | - overlay erofs-convert:/ { print $5 }' \
 			/proc/self/mountinfo 2>/dev/null)
 		_erofs_convert_offer "${options[@]}"
 		[ ${#COMPREPLY[@]} -gt 0 ] || _erofs_convert_files -d ""

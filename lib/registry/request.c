@@ -104,6 +104,35 @@ static void transfer_to_registry(struct course *c, const char *line)
 	}
 }
 
+/* Where some say how to log in who do not elsewhere. */
+static void ask_base(struct course *c, struct http_answer *a)
+{
+	CLEANUP_FREE char *url = base_url(c->r, scheme_of(c->r), "/v2/");
+	struct http_request h = {
+		.method = "GET",
+		.url = url,
+		.tls = c->r->tls,
+		.client_cert = true,
+		.answer_max = ANSWER_MAX,
+		.control = control_of(c->r, c->q),
+	};
+
+	http_perform(c->r->http, &h, a);
+}
+
+/* 401. 1: there is better to offer now; 0; -1. */
+static int denied(struct course *c, const char *line, struct error **err)
+{
+	CLEANUP_HTTP_ANSWER struct http_answer base = { 0 };
+	const struct http_answer *a = &c->p->answer;
+
+	if (!http_header(a, "WWW-Authenticate", 0)) {
+		ask_base(c, &base);
+		a = &base;
+	}
+	return auth_denied(c->r->auth, c->q->from, line, a, control_of(c->r, c->q), err);
+}
+
 /* With Authorization, which only the registry sees. 1: there is a better one now; 0; -1. */
 static int ask(struct course *c, struct error **err)
 {
@@ -120,7 +149,7 @@ static int ask(struct course *c, struct error **err)
 	transfer_to_registry(c, line);
 	if (c->p->answer.end != HTTP_DONE || c->p->answer.status != 401 || c->logged_in)
 		return 0;
-	rc = auth_denied(c->r->auth, c->q->from, line, &c->p->answer, control_of(c->r, c->q), err);
+	rc = denied(c, line, err);
 	c->logged_in = rc == 1;
 	return rc;
 }

@@ -82,8 +82,9 @@ static void begin(struct transfer *t)
 static size_t collect(struct transfer *t, const void *p, size_t n)
 {
 	struct http_answer *a = t->a;
+	bool stated = a->status < 300 && a->length > 0 && (uint64_t)a->length > t->q->answer_max;
 
-	if (n > t->q->answer_max - a->size) {
+	if (stated || n > t->q->answer_max - a->size) {
 		if (a->status >= 300)
 			decide(t, HTTP_STOPPED, NULL);
 		else

@@ -17,6 +17,7 @@
 #include "lib/registry/url.h"
 
 #define PIECE (32u * 1024 * 1024) /* what is lost at most when a connection breaks again */
+#define LEAST (64u * 1024) /* of a piece is taken, or all of it */
 
 struct upload {
 	struct registry *r;
@@ -273,6 +274,8 @@ static enum outcome take_patched(
 	if (range && (!http_upload_range(range, &received) || received <= u->at ||
 			     received > u->at + size))
 		return disagree(u, p, err);
+	if (received < u->at + size && received - u->at < LEAST)
+		return disagree(u, p, err); /* it would go on for ever */
 	count_received(u, received);
 	return GO_ON;
 }

@@ -316,10 +316,17 @@ int store_blob_check_path(const struct store_blob *b, struct error **err)
 	return error_hint(err, "the same again");
 }
 
+static int set_aside(struct store *s, const struct digest *d, struct error **err)
+{
+	CLEANUP_STORE_LOCK struct store *locked = store_lock(s, err);
+
+	return locked ? store_set_aside(s, d, err) : -1;
+}
+
 int store_blob_discard(struct store_blob *b, struct error **err)
 {
-	CLEANUP_STORE_BLOB struct store_blob *closed = b;
-	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
+	int rc = set_aside(b->store, &b->digest, err);
 
-	return locked ? store_set_aside(b->store, &b->digest, err) : -1;
+	store_blob_close(b);
+	return rc;
 }

@@ -212,19 +212,48 @@ static void a_long_run_is_fetched_in_parallel_slices(void)
 static void blobs_take_turns(void)
 {
 	struct engine_options o = options(1, 70000);
-	struct ask all, one;
+	unsigned of_first = 0;
 	struct fixture f;
+	struct ask a[2];
 
 	begin(&f, 2, BLOCKS, &o, 0, true);
 	fake_gate(&f.fake, true);
-	ask(&all, f.blobs[0], 0, UINT64_MAX);
+	ask(&a[0], f.blobs[0], 0, UINT64_MAX);
 	fake_wait(&f.fake, 1);
-	ask_frame(&one, &f, 1, 40);
+	ask(&a[1], f.blobs[1], 0, UINT64_MAX);
 	fake_gate(&f.fake, false);
-	CHECK_U64((uint64_t)ask_wait(&all), 0);
-	CHECK_U64((uint64_t)ask_wait(&one), 0);
-	CHECK(f.fake.log[1].blob == 1 || f.fake.log[2].blob == 1);
-	CHECK(f.fake.n > 20);
+	CHECK_U64((uint64_t)ask_wait(&a[0]), 0);
+	CHECK_U64((uint64_t)ask_wait(&a[1]), 0);
+	for (unsigned i = 2; i < 12; i++)
+		of_first += f.fake.log[i].blob == 0;
+	CHECK_U64(of_first, 5);
+	end(&f);
+}
+
+static void who_wants_what_waits_to_be_read_ahead_gets_it_in_his_turn(void)
+{
+	static const uint32_t frames[] = { 150, 12, 100, 13, 120 };
+	struct engine_options o = options(1, 100000);
+	struct fixture f;
+	struct ask a[5];
+	unsigned n;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 10), 0);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 11), 0);
+	EVENTUALLY(store_blob_has(f.caches[0], 12));
+	fake_gate(&f.fake, true);
+	ask_frame(&a[0], &f, 0, frames[0]);
+	fake_wait(&f.fake, 1);
+	n = fake_requests(&f.fake);
+	for (unsigned i = 1; i < 5; i++)
+		ask_frame(&a[i], &f, 0, frames[i]);
+	CHECK(ask_is_done(&a[1])); /* and 13 waits to be read ahead */
+	fake_gate(&f.fake, false);
+	for (unsigned i = 0; i < 5; i++)
+		CHECK_U64((uint64_t)ask_wait(&a[i]), 0);
+	for (unsigned i = 2; i < 5; i++)
+		CHECK_U64(f.fake.log[n + i - 2].offset, frame_of(&f, 0, frames[i]).stored_offset);
 	end(&f);
 }
 
@@ -643,6 +672,7 @@ int main(void)
 	RUN(a_small_gap_is_fetched_to_spare_a_request_and_kept);
 	RUN(a_long_run_is_fetched_in_parallel_slices);
 	RUN(blobs_take_turns);
+	RUN(who_wants_what_waits_to_be_read_ahead_gets_it_in_his_turn);
 	RUN(who_wants_overtakes_what_is_fetched_ahead);
 	RUN(prefetching_leaves_a_fetcher_to_who_wants);
 	RUN(prefetching_completes_a_blob);

@@ -258,16 +258,19 @@ static void what_fails_for_a_while_is_tried_again(void)
 
 static void tries_are_counted(void)
 {
-	static const unsigned statuses[] = { 503, 400, 401, 403, 404, 501 };
+	static const struct {
+		unsigned status, tries;
+	} cases[] = { { 503, 4 }, { 400, 1 }, { 401, 2 /* one of "/v2/" */ }, { 403, 1 },
+		{ 404, 1 }, { 501, 1 } };
 
-	for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
-		struct failing f = { 100, statuses[i], NULL };
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct failing f = { 100, cases[i].status, NULL };
 		CLEANUP_SERVER struct server *s = server_start(serve_failing, &f);
 		CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &PLAIN);
 		CLEANUP_ERROR struct error *err = NULL;
 
 		CHECK(get(r, "tag", &err) == -1);
-		CHECK_U64(server_count(s, "GET"), statuses[i] == 503 ? 4 : 1);
+		CHECK_U64(server_count(s, "GET"), cases[i].tries);
 	}
 }
 
@@ -339,6 +342,39 @@ static void an_answer_to_what_was_sent_may_not_drip_either(void)
 	CHECK(registry_put_manifest(r, "tag", "{\"a\":1}", 7, "application/json", &d, NULL, &err) ==
 		-1);
 	check_error(err, "takes too long", NULL);
+}
+
+static void serve_disturbed(struct served *x)
+{
+	unsigned *left = x->server->state;
+
+	server_drain(x, x->length);
+	if (*left) {
+		--*left;
+		server_say(x, 400, "",
+			"{\"errors\":[{\"code\":\"DIGEST_INVALID\",\"message\":\"odd\"}]}");
+	} else {
+		server_say(x, 201, "", "");
+	}
+}
+
+static void a_manifest_is_put_again_when_another_push_came_between(void)
+{
+	static const unsigned times[] = { 2, 100 };
+
+	for (size_t i = 0; i < 2; i++) {
+		unsigned left = times[i];
+		CLEANUP_SERVER struct server *s = server_start(serve_disturbed, &left);
+		CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PUSH, &PLAIN);
+		CLEANUP_ERROR struct error *err = NULL;
+		struct digest d = digest_of_bytes("{}", 2);
+		int rc = registry_put_manifest(r, "tag", "{}", 2, "a/b", &d, NULL, &err);
+
+		CHECK(rc == (i == 0 ? 0 : -1));
+		CHECK_U64(server_count(s, "PUT"), i == 0 ? 3 : 4);
+		if (rc < 0)
+			check_error(err, "400: DIGEST_INVALID: odd", NULL);
+	}
 }
 
 static void nobody_listening_is_an_error(void)
@@ -680,6 +716,7 @@ int main(void)
 	RUN(a_server_that_stalls_is_given_up);
 	RUN(a_server_that_drips_is_given_up);
 	RUN(an_answer_to_what_was_sent_may_not_drip_either);
+	RUN(a_manifest_is_put_again_when_another_push_came_between);
 	RUN(nobody_listening_is_an_error);
 	RUN(this_machine_may_speak_http);
 	RUN(a_token_is_fetched_once_and_used_again);

@@ -21,6 +21,7 @@ struct uploads {
 	bool forgets; /* the session is gone after a failure */
 	bool has; /* the blob */
 	bool one_range; /* a Range that stays behind */
+	bool creeps; /* ten bytes of a PATCH are taken */
 	unsigned sessions, patches, puts;
 	char last_range[512];
 };
@@ -117,6 +118,12 @@ static void serve_patch(struct served *x, struct uploads *u)
 		return;
 	}
 	CHECK_STR(server_header(x, "Content-Range", u->last_range), want);
+	if (u->creeps) {
+		server_drain(x, x->length);
+		u->received += 10;
+		say_range(x, u, 202);
+		return;
+	}
 	if (take_body(x, u))
 		say_range(x, u, 202);
 }
@@ -283,6 +290,14 @@ static void a_server_that_counts_wrongly_is_given_up(void)
 	check_not_put(&u, "");
 }
 
+static void a_server_that_takes_ten_bytes_at_a_time_is_given_up(void)
+{
+	CLEANUP_FREE char *bytes = make_bytes(MIB);
+	struct uploads u = { bytes, MIB, .chunk_min = 1, .creeps = true };
+
+	check_not_put(&u, "Range");
+}
+
 static void a_file_that_shrinks_is_an_error(void)
 {
 	CLEANUP_FREE char *bytes = make_bytes(MIB);
@@ -432,6 +447,7 @@ int main(void)
 	RUN(what_is_refused_is_not_sent_again);
 	RUN(an_answer_that_got_lost_is_found_out);
 	RUN(a_server_that_counts_wrongly_is_given_up);
+	RUN(a_server_that_takes_ten_bytes_at_a_time_is_given_up);
 	RUN(a_file_that_shrinks_is_an_error);
 	RUN(authorization_does_not_follow_an_upload);
 	RUN(a_blob_is_mounted_or_its_upload_begins);

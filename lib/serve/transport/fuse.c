@@ -88,6 +88,9 @@ static const struct fuse_lowlevel_ops operations = {
 static FILE *said;
 
 static void note(enum fuse_log_level level, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void note(enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	CLEANUP_FREE char *line = NULL;
 
@@ -200,6 +203,7 @@ struct fuse_mount *fuse_mount_begin(
 	argv[2] = options = mount_options(m, source);
 	fuse_set_log_func(note);
 	m->fuse = fuse_session_new(&args, &operations, sizeof(operations), m);
+	fuse_opt_free_args(&args); /* which are libfuse's by now */
 	if (!m->fuse) {
 		error_set(err, 0, "libfuse takes no session with the options %s", options);
 		return NULL;
