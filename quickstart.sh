@@ -41,6 +41,7 @@ top=$(cd "$(dirname "$0")" && pwd)
 cd "$top"
 images=${EROFS_CONVERT_IMAGES:-$top/.cache/images}
 out=$top/build/quickstart/out
+store=$top/build/quickstart/store
 log=$top/build/quickstart.log
 program=build/quickstart/erofs-convert
 mnt=
@@ -112,10 +113,10 @@ else
 fi
 
 heading "Convert it"
-echo "  $program convert --compression none $source oci:${out#"$top"/}:latest"
+echo "  $program convert $source oci:${out#"$top"/}:latest"
 rm -rf "$out"
 # Python measures: a fresh Debian has no time(1).
-python3 - "$out.measured" "$program" convert --compression none "$source" "oci:$out:latest" <<'END' ||
+python3 - "$out.measured" "$program" convert "$source" "oci:$out:latest" <<'END' ||
 import resource, subprocess, sys, time
 begin = time.monotonic()
 status = subprocess.call(sys.argv[2:], stdout=subprocess.DEVNULL)
@@ -132,7 +133,8 @@ heading "Mount it"
 if [ "$(id -u)" = 0 ]; then
 	mnt=$(mktemp -d)
 	begin=$(date +%s%N)
-	if "$program" mount "oci:$out:latest" "$mnt"; then
+	echo "  its blobs are inflated into a store, ${store#"$top"/}, which all images share"
+	if "$program" mount --store "$store" "oci:$out:latest" "$mnt"; then
 		echo "  mounted in $((($(date +%s%N) - begin) / 1000000)) ms; what is in it:"
 		find "$mnt" -mindepth 1 -maxdepth 1 -printf '%M %u:%g %P\n' | sort -k 3 | sed -n '1,8s/^/    /p'
 		if [ -z "$own" ]; then
@@ -140,7 +142,11 @@ if [ "$(id -u)" = 0 ]; then
 			chroot "$mnt" /usr/bin/python3 /srv/app/main.py 2>&1 | sed 's/^/    /'
 		fi
 		"$program" umount "$mnt"
-		echo "  unmounted again"
+		begin=$(date +%s%N)
+		"$program" mount --store "$store" "oci:$out:latest" "$mnt"
+		echo "  mounted once more in $((($(date +%s%N) - begin) / 1000000)) ms: nothing to inflate"
+		"$program" umount "$mnt"
+		"$program" store prune --store "$store" | sed 's/^/  unmounted again; store prune: /'
 	else
 		echo "  not mounted: the line above says what would make it possible"
 	fi
@@ -193,21 +199,26 @@ if source.startswith("oci:"):
     before = layers(layout, tag)
 with open(inspected, encoding="utf-8") as file:
     facts = json.load(file)
-blobs = [device["uncompressedSize"] for device in facts["devices"]]
-print(f"  {'':14}{'layer, stored':>16}{'as a tar':>14}{'data blob':>14}")
+blobs = [(device["size"], device["uncompressedSize"]) for device in facts["devices"]]
+bootstrap = facts["bootstrap"]["size"]
+
+def row(name, *sizes):
+    print(f"  {name:12}" + "".join(f"{mb(size) if size else '':>14}" for size in sizes))
+
+print(f"  {'':12}{'layer, stored':>14}{'as a tar':>14}{'blob, stored':>14}{'as a device':>14}")
 # A layer without new content makes no blob: then only the sums can stand side by side.
 if len(before) == len(blobs):
-    for number, ((stored, tar), blob) in enumerate(zip(before, blobs), 1):
-        print(f"  layer {number:<8}{mb(stored):>16}{mb(tar):>14}{mb(blob):>14}")
-if before:
-    stored, tar = map(sum, zip(*before))
-    print(f"  {'all':14}{mb(stored):>16}{mb(tar):>14}{mb(sum(blobs)):>14}")
-else:
-    print(f"  {'all':14}{'':>30}{mb(sum(blobs)):>14}")
-print(f"  {'bootstrap':44}{mb(facts['bootstrap']['size'])}   the whole tree: {facts['files']} files")
-print(f"  {'read as':44}{mb(facts['logicalBytes'])}   what the files of the mounted tree add up to")
-print("  A blob is not compressed and has each 4 KiB block once: what a layer repeats, of itself or\n"
-      "  of the layers below, is not in its blob. Images with the same lower layers share those blobs.")
+    for number, (layer, blob) in enumerate(zip(before, blobs), 1):
+        row(f"layer {number}", *layer, *blob)
+row("bootstrap", 0, 0, bootstrap, facts["metadataBytes"])
+layers, tars = map(sum, zip(*before)) if before else (0, 0)
+stored, devices = map(sum, zip((bootstrap, facts["metadataBytes"]), *blobs))
+row("all", layers, tars, stored, devices)
+print(f"  {facts['files']} files, which add up to {facts['logicalBytes'] / 1e6:.1f} MB.", end="")
+if layers:
+    print(f" Stored, the image is {stored / layers:.2f} times its layers.", end="")
+print("\n  A blob has each 4 KiB block once: what a layer repeats, of itself or of the layers below,\n"
+      "  is not in it. Images with the same lower layers share those blobs.")
 END
 rm -f "$out.json" "$out.measured"
 
@@ -215,6 +226,7 @@ cat <<END
 
 Where to look next
   $program inspect oci:${out#"$top"/}:latest
+  $program check oci:${out#"$top"/}:latest
   $program mount oci:${out#"$top"/}:latest /mnt     (as root; then: umount /mnt)
   $program --help, README.md, and the manual pages in docs/
   ./test.sh runs all tests

@@ -90,7 +90,7 @@ static int begin(struct serving *s, const struct lazy_mount *m, struct error **e
 	CLEANUP_FREE char *mountpoint = find_mountpoint(m->mountpoint, err);
 	CLEANUP_FREE char *source = NULL;
 
-	if (!mountpoint)
+	if (!mountpoint || fuse_check(err) < 0) /* before anything is made or fetched */
 		return error_wrap(err, "%s", m->image);
 	s->image = parts_open_image(m->image, m->registry, m->platform, err);
 	if (!s->image)

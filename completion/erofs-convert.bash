@@ -99,7 +99,8 @@ _erofs_convert_option_value() # OPTION
 		_erofs_convert_image oci: oci-archive: docker-archive: docker:// tar:
 		return 0
 		;;
-	--compression) _erofs_convert_offer none ;;
+	--compression) _erofs_convert_offer none zstd zstd:1 zstd:3 zstd:6 zstd:9 zstd:19 ;;
+	--frame-size) _erofs_convert_offer 64K 128K 256K 512K 1M 2M 4M ;;
 	--chunk-size) _erofs_convert_offer 4K 8K 16K 32K 64K 128K 256K 512K 1M ;;
 	--min-match | --min-hole) _erofs_convert_offer 4K 8K 16K 32K 64K 1M ;;
 	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
@@ -131,7 +132,7 @@ _erofs_convert()
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
-	convert) options=(--platform --all --compression --chunk-size --min-match --min-hole \
+	convert) options=(--platform --all --compression --frame-size --chunk-size --min-match --min-hole \
 		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
 	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_two[@]}") ;;
 	mount) options=(--rw --upper --transport --prefetch --foreground --store --jobs --platform "${_ec_registry[@]}") ;;
@@ -148,7 +149,7 @@ _erofs_convert()
 	for ((i = 2; i < ${#_ec_words[@]}; i++)); do
 		word=${_ec_words[i]}
 		case $previous in
-		--against | --compression | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
+		--against | --compression | --frame-size | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
 			--transport | --prefetch | \
 			--files | --upper | --store | --keep | --mount-from | --digestfile | --*authfile | \
 			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)

@@ -43,6 +43,7 @@ struct conversion {
 	struct merge *merge;
 	struct reader **readers; /* by layer; NULL until begun; set under the lock */
 	_Atomic uint64_t compressed; /* bytes read of all layers */
+	atomic_bool unread; /* a layer's bytes, as stored, could not be read or are not its own */
 	_Atomic size_t current; /* the layer that is merged now */
 	atomic_bool stopped;
 	struct erofs_layer *devices; /* by number, once their blobs are complete */
@@ -131,7 +132,7 @@ static struct reader *new_reader(struct conversion *c, size_t i, struct error **
 		error_wrap(err, "%s", layer->name);
 		return NULL;
 	}
-	s = stream_decompress(stream_meter(s, &c->compressed));
+	s = stream_decompress(stream_meter(s, &c->compressed, &c->unread));
 	return reader_new(&ops, i, layer->name, s, layer->has_diff_id ? &layer->diff_id : NULL);
 }
 
@@ -231,6 +232,8 @@ static void blame(struct conversion *c)
 	uint8_t buf[64 * 1024];
 	ssize_t n = 1;
 
+	if (c->unread) /* that is what went wrong */
+		return;
 	if (c->error_layer == c->src->n_layers || !c->src->layers[c->error_layer].has_digest)
 		return;
 	s = open_layer(c, c->error_layer, &e);

@@ -23,6 +23,7 @@ enum {
 	TICK = 200, /* milliseconds until an interrupt is seen */
 	IDLE = 60 * 1000,
 	MOMENT = 1000,
+	COMMIT_RATE = 4096, /* bytes in a millisecond, for the slowest of servers */
 };
 
 struct http {
@@ -125,10 +126,18 @@ static bool waits_for_commit(const struct transfer *t)
 	return t->q->body && t->q->body->at == t->q->body->size && !t->began;
 }
 
+/* Servers digest what they got; of a small body that is soon done. */
+static uint64_t commit_limit(const struct transfer *t)
+{
+	uint64_t limit = shared.limits.stall + t->q->body->size / COMMIT_RATE;
+
+	return limit < shared.limits.commit ? limit : shared.limits.commit;
+}
+
 /* Libcurl watches connecting; while a transfer waits for a connection to be free, nobody does. */
 static bool stalled(const struct transfer *t, uint64_t now)
 {
-	uint64_t limit = waits_for_commit(t) ? shared.limits.commit : shared.limits.stall;
+	uint64_t limit = waits_for_commit(t) ? commit_limit(t) : shared.limits.stall;
 
 	return t->started && !t->paused && now - t->active_at > limit;
 }
@@ -138,7 +147,7 @@ static bool overdue(const struct transfer *t, uint64_t now)
 {
 	const struct http_body *body = t->q->body;
 	uint64_t since = t->sent_at > t->began_at ? t->sent_at : t->began_at;
-	uint64_t limit = shared.limits.document + (body ? shared.limits.commit : 0);
+	uint64_t limit = shared.limits.document + (body ? commit_limit(t) : 0);
 
 	return t->started && !t->sunk && (!body || body->at == body->size) && now - since > limit;
 }

@@ -4,6 +4,7 @@
 #include "lib/registry/transfer.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -34,16 +35,36 @@ static void decide(struct transfer *t, enum http_end end, const char *why)
 	}
 }
 
+static const char too_large[] = "the answer is larger than what is accepted of its kind";
+
+/* A Content-Length that no body of its kind may have: then none is waited for. */
+static bool states_too_much(const struct transfer *t, const char *line, size_t n)
+{
+	static const char name[] = "Content-Length:";
+	char value[32] = "";
+	long status = 0;
+
+	if (t->q->sink || strcmp(t->q->method, "HEAD") == 0 || n < sizeof(name) ||
+		strncasecmp(line, name, sizeof(name) - 1) != 0)
+		return false;
+	n -= sizeof(name) - 1;
+	memcpy(value, line + sizeof(name) - 1, n < sizeof(value) ? n : sizeof(value) - 1);
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status / 100 == 2 && strtoull(value, NULL, 10) > t->q->answer_max;
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
 
-	(void)p;
 	t->active_at = monotonic_ms();
 	t->header_bytes += size * n;
-	if (t->header_bytes <= HEADERS_MAX)
+	if (t->header_bytes > HEADERS_MAX)
+		decide(t, HTTP_BAD, "the answer's headers are larger than 256 KiB");
+	else if (states_too_much(t, p, size * n))
+		decide(t, HTTP_BAD, too_large);
+	else
 		return size * n;
-	decide(t, HTTP_BAD, "the answer's headers are larger than 256 KiB");
 	return 0;
 }
 
@@ -88,8 +109,7 @@ static size_t collect(struct transfer *t, const void *p, size_t n)
 		if (a->status >= 300)
 			decide(t, HTTP_STOPPED, NULL);
 		else
-			decide(t, HTTP_BAD,
-				"the answer is larger than what is accepted of its kind");
+			decide(t, HTTP_BAD, too_large);
 		return 0;
 	}
 	a->body = xrealloc_array(a->body, a->size + n + 1, 1);

@@ -9,6 +9,7 @@ struct meter {
 	struct stream stream;
 	struct stream *in;
 	_Atomic uint64_t *count;
+	atomic_bool *failed;
 };
 
 static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error **err)
@@ -18,6 +19,8 @@ static ssize_t meter_read(struct stream *s, void *buf, size_t len, struct error 
 
 	if (n > 0)
 		*m->count += (uint64_t)n;
+	if (n < 0 && m->failed)
+		atomic_store(m->failed, true);
 	return n;
 }
 
@@ -34,10 +37,10 @@ static void meter_close(struct stream *s)
 	free(m);
 }
 
-struct stream *stream_meter(struct stream *in, _Atomic uint64_t *count)
+struct stream *stream_meter(struct stream *in, _Atomic uint64_t *count, atomic_bool *failed)
 {
 	struct meter *m = xzalloc(sizeof(*m));
 
-	*m = (struct meter){ { meter_read, meter_close, meter_ready }, in, count };
+	*m = (struct meter){ { meter_read, meter_close, meter_ready }, in, count, failed };
 	return &m->stream;
 }

@@ -82,7 +82,7 @@ static struct stream *open_layer(
 
 	if (!s)
 		return NULL;
-	s = stream_meter(s, done);
+	s = stream_meter(s, done, NULL);
 	if (l->has_digest)
 		s = stream_verify(s, &l->digest, l->size);
 	return stream_decompress(s);

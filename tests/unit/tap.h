@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,7 @@ static inline void tap_run(void (*test)(void), const char *name)
 
 	if (only && !strstr(name, only))
 		return;
+	signal(SIGINT, SIG_DFL); /* a shell's background job has it ignored */
 	snprintf(sentence, sizeof(sentence), "%s", name);
 	for (char *c = sentence; *c; c++)
 		if (*c == '_')

@@ -131,7 +131,7 @@ static int mount_refused(const char *mountpoint, struct error **err)
 	return error_hint(err, "run it as root, or install fusermount3 (apt install fuse3)");
 }
 
-static int check_device(struct error **err)
+int fuse_check(struct error **err)
 {
 	CLEANUP_FD int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
@@ -198,7 +198,7 @@ struct fuse_mount *fuse_mount_begin(
 	m->session = s;
 	m->tree = s->tree;
 	m->privileged = privilege_is_full_root();
-	if (check_device(err) < 0)
+	if (fuse_check(err) < 0)
 		return NULL;
 	argv[2] = options = mount_options(m, source);
 	fuse_set_log_func(note);

@@ -10,6 +10,9 @@
 
 struct fuse_mount;
 
+/* Can this process mount by FUSE, as far as can be said before? */
+int fuse_check(struct error **err);
+
 /*
  * Mount at `mountpoint`, an absolute path; `source` is what mountinfo shows. Root mounts as the
  * kernel's EROFS is mounted: for all users, with devices and setuid programs. Others get a mount of

@@ -23,6 +23,10 @@ import time
 import traceback
 
 
+# A shell's background job has it ignored, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Skip(Exception):
     """The test cannot say anything here; the text says why."""
 
