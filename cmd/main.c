@@ -28,7 +28,8 @@ static int print_help(void)
 	for (size_t i = 0; i < N_VERBS; i++)
 		printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
 	printf("\nImages are named as skopeo names them: oci:DIR[:TAG], oci-archive:FILE[:TAG],\n"
-	       "docker-archive:FILE[:REF]; layer tars: tar:FILE[,FILE...].\n"
+	       "docker://HOST/NAME[:TAG|@DIGEST], docker-archive:FILE[:REF]; layer tars:\n"
+	       "tar:FILE[,FILE...].\n"
 	       "`erofs-convert VERB --help` lists a verb's options; `man erofs-convert` "
 	       "explains.\n");
 	return cmd_flush();

@@ -19,7 +19,7 @@
 
 static const char *platform, *upper, *store, *transport = "auto", *prefetch;
 static struct registry_options registry;
-static uint64_t jobs;
+static uint64_t jobs, store_limit;
 static bool rw, foreground;
 
 static const struct cmd_option options[] = {
@@ -41,6 +41,12 @@ static const struct cmd_option options[] = {
 		.arg = "DIR",
 		.string = &store,
 		.help = "where data is kept, uncompressed (default: /var/lib/erofs-convert)" },
+	{ .name = "store-limit",
+		.arg = "BYTES",
+		.number = &store_limit,
+		.max = INT64_MAX,
+		.help = "what the store may take; evicts for it what nobody uses (default: the "
+			"disk)" },
 	{ .name = "jobs",
 		.letter = 'j',
 		.arg = "N",
@@ -145,6 +151,7 @@ static int mount_by_kernel(const char *image, const struct platform *wanted, con
 	CLEANUP_IMAGE_SOURCE struct image_source *src = NULL;
 	CLEANUP_MOUNTABLE struct mountable files = { 0 };
 	const struct mountable_options how = { .store = store,
+		.store_limit = store_limit,
 		.inflate = { .jobs = work_jobs(jobs), .progress = work_progress() } };
 	struct error *err = NULL;
 
@@ -209,6 +216,7 @@ static int mount_it(const char *image, const char *mountpoint)
 	struct lazy_mount lazy = { .image = image,
 		.mountpoint = mountpoint,
 		.store = store,
+		.store_limit = store_limit,
 		.registry = &registry,
 		.foreground = foreground,
 		.mounted = print_mounted };

@@ -95,7 +95,7 @@ static int begin(struct serving *s, const struct lazy_mount *m, struct error **e
 	s->image = parts_open_image(m->image, m->registry, m->platform, err);
 	if (!s->image)
 		return -1;
-	s->session = session_open(s->image, m->store, err);
+	s->session = session_open(s->image, m->store, m->store_limit, err);
 	if (!s->session)
 		return -1;
 	if (start(s->session, err) < 0 ||

@@ -14,6 +14,7 @@ enum prefetch { PREFETCH_NONE, PREFETCH_BACKGROUND, PREFETCH_ALL };
 struct lazy_mount {
 	const char *image, *mountpoint;
 	const char *store; /* NULL: the default one */
+	uint64_t store_limit; /* bytes; 0: no limit but the disk's */
 	const struct platform *platform; /* NULL: this machine's */
 	const struct registry_options *registry;
 	enum prefetch prefetch;

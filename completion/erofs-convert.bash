@@ -108,7 +108,7 @@ _erofs_convert_option_value() # OPTION
 	--progress) _erofs_convert_offer auto plain none ;;
 	--transport) _erofs_convert_offer auto fuse ;;
 	--prefetch) _erofs_convert_offer none background all ;;
-	--keep) _erofs_convert_offer 1G 10G 100G ;;
+	--keep | --store-limit) _erofs_convert_offer 1G 10G 100G ;;
 	--upper | --store | --cert-dir | --src-cert-dir | --dest-cert-dir) _erofs_convert_files -d "" ;;
 	--digestfile | --authfile | --src-authfile | --dest-authfile) _erofs_convert_files -f "" ;;
 	--mount-from | --creds | --src-creds | --dest-creds | --registry-token | --src-registry-token | \
@@ -135,7 +135,7 @@ _erofs_convert()
 	convert) options=(--platform --all --compression --frame-size --chunk-size --min-match --min-hole \
 		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
 	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_two[@]}") ;;
-	mount) options=(--rw --upper --transport --prefetch --foreground --store --jobs --platform "${_ec_registry[@]}") ;;
+	mount) options=(--rw --upper --transport --prefetch --foreground --store --store-limit --jobs --platform "${_ec_registry[@]}") ;;
 	check) options=(--against --platform --jobs "${_ec_registry[@]}") ;;
 	inspect) options=(--files --raw --config --platform "${_ec_registry[@]}") ;;
 	unpack) options=(--platform --jobs "${_ec_registry[@]}") ;;
@@ -151,7 +151,7 @@ _erofs_convert()
 		case $previous in
 		--against | --compression | --frame-size | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
 			--transport | --prefetch | \
-			--files | --upper | --store | --keep | --mount-from | --digestfile | --*authfile | \
+			--files | --upper | --store | --store-limit | --keep | --mount-from | --digestfile | --*authfile | \
 			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)
 			previous=
 			continue

@@ -303,7 +303,8 @@ static void list_devices(struct conversion *c, struct erofs_image *image,
 		l->source_layer = blobs[i].layer;
 		devices[i] = (struct bootstrap_device){ l->digest, c->device_blocks[i] };
 		result->data_bytes += l->size;
-		result->unique_bytes += (uint64_t)c->device_blocks[i] * EROFS_BLOCK_SIZE;
+		/* the constant first block is nobody's data */
+		result->unique_bytes += (uint64_t)(c->device_blocks[i] - 1) * EROFS_BLOCK_SIZE;
 	}
 	result->devices += image->n_devices;
 }

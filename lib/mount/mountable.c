@@ -64,7 +64,7 @@ static int open_store(struct search *s, struct error **err)
 	if (!dir)
 		dir = chosen = store_default_dir(err);
 	if (dir)
-		s->m->store = store_open(dir, 0, err);
+		s->m->store = store_open(dir, s->options->store_limit, err);
 	return s->m->store ? 0 : -1;
 }
 

@@ -12,6 +12,7 @@
 
 struct mountable_options {
 	const char *store; /* its directory; NULL: the default one */
+	uint64_t store_limit; /* bytes that the store may take; 0: no limit but the disk's */
 	struct inflate_options inflate;
 };
 

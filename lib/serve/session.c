@@ -115,7 +115,7 @@ static int open_store(struct session *s, const char *dir, struct error **err)
 	if (!dir)
 		dir = chosen = store_default_dir(err);
 	if (dir)
-		s->store = store_open(dir, 0, err);
+		s->store = store_open(dir, s->store_limit, err);
 	if (!s->store)
 		return -1;
 	if (s->image->remote)
@@ -206,11 +206,13 @@ static int open_all(struct session *s, const char *store, struct error **err)
 	return 0;
 }
 
-struct session *session_open(struct image_source *image, const char *store, struct error **err)
+struct session *session_open(
+	struct image_source *image, const char *store, uint64_t store_limit, struct error **err)
 {
 	CLEANUP_SESSION struct session *s = xzalloc(sizeof(*s));
 
 	s->image = image;
+	s->store_limit = store_limit;
 	if (open_all(s, store, err) == 0)
 		return take_ptr(s);
 	error_wrap(err, "%s", image->ref.spec);

@@ -31,6 +31,7 @@ struct session {
 	struct bootstrap *tree;
 	struct session_device *devices; /* found.n_devices, in device-table order */
 	struct store *store; /* NULL when nothing is compressed */
+	uint64_t store_limit; /* bytes that it may take; 0: no limit but the disk's */
 	struct blob_source *source; /* the same */
 	struct engine *engine;
 };
@@ -44,7 +45,8 @@ struct session {
  * registry, for which there are no digests of parts, are fetched and verified here, as a whole.
  * `image` outlives the session; its paths are made absolute.
  */
-struct session *session_open(struct image_source *image, const char *store, struct error **err);
+struct session *session_open(
+	struct image_source *image, const char *store, uint64_t store_limit, struct error **err);
 
 /* Begin to serve: from now on there are threads. */
 int session_start(struct session *s, struct error **err);
