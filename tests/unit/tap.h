@@ -12,8 +12,8 @@
 #define TESTS_UNIT_TAP_H
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
