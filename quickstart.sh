@@ -10,7 +10,8 @@ usage()
 
 	On Debian 12 or 13: installs what a build needs, builds the program in build/quickstart,
 	makes a real image from Debian packages (about 500 MB, four layers), converts it to EROFS,
-	mounts it with the kernel, runs a program from it, and prints what came of it.
+	mounts it with the kernel, runs a program from it, mounts it again before its data is there,
+	and prints what came of it.
 
 	SOURCE is an image of your own to convert instead, such as oci:DIR:TAG.
 	Packages are installed, the image is made and mounted as root (sudo is used for the first
@@ -44,11 +45,12 @@ out=$top/build/quickstart/out
 store=$top/build/quickstart/store
 log=$top/build/quickstart.log
 program=build/quickstart/erofs-convert
-mnt=
+mnt='' lazy=''
 
 clean_up()
 {
 	[ -z "$mnt" ] || { umount "$mnt" 2>/dev/null; rmdir "$mnt"; } || true
+	[ -z "$lazy" ] || rm -rf "$lazy"
 }
 trap clean_up EXIT
 trap 'exit 130' INT
@@ -58,7 +60,7 @@ number=0
 heading()
 {
 	number=$((number + 1))
-	printf '\n[%d/5] %s\n' $number "$*"
+	printf '\n[%d/6] %s\n' $number "$*"
 }
 
 give_up()
@@ -154,6 +156,40 @@ else
 	echo "  only root may mount: left out"
 fi
 
+# As `erofs-convert status` shows it: how much of the image is here by now.
+fetched()
+{
+	"$program" status | sed -n 's/^ *\(transport\|cached\|requests\) /    \1 /p'
+}
+
+heading "Mount it before its data is there"
+if [ "$(id -u)" = 0 ]; then
+	# A store of its own, empty: nothing of the image is inflated yet.
+	lazy=$(mktemp -d "$top/build/quickstart/lazy.XXXXXX")
+	export EROFS_CONVERT_RUNTIME=$lazy/run
+	begin=$(date +%s%N)
+	if "$program" mount --quiet --prefetch none --store "$lazy/store" "oci:$out:latest" "$mnt"; then
+		echo "  mounted in $((($(date +%s%N) - begin) / 1000000)) ms; a daemon brings what is read"
+		if [ -z "$own" ]; then
+			begin=$(date +%s%N)
+			chroot "$mnt" /usr/bin/python3 -c 'import json, ssl' &&
+				echo "  python3 -c 'import json, ssl' in it: $((($(date +%s%N) - begin) / 1000000)) ms, and then"
+		else
+			ls -R "$mnt" >/dev/null 2>&1 || true
+			echo "  with all its directories listed:"
+		fi
+		fetched
+		"$program" umount "$mnt"
+	else
+		echo "  not mounted: the line above says what would make it possible"
+	fi
+	unset EROFS_CONVERT_RUNTIME
+	rm -rf "$lazy"
+	lazy=
+else
+	echo "  only root may mount by the kernel: left out ($program mount docker://... DIR works, by FUSE)"
+fi
+
 echo
 echo "What came of it"
 "$program" inspect --json "oci:$out:latest" >"$out.json" || give_up "inspect failed"
@@ -228,6 +264,7 @@ Where to look next
   $program inspect oci:${out#"$top"/}:latest
   $program check oci:${out#"$top"/}:latest
   $program mount oci:${out#"$top"/}:latest /mnt     (as root; then: umount /mnt)
+  EROFS_CONVERT=$program examples/shell oci:${out#"$top"/}:latest     (as root, with jq: a shell in it)
   $program --help, README.md, and the manual pages in docs/
   ./test.sh runs all tests
 END

@@ -6,7 +6,7 @@ set -euo pipefail
 usage()
 {
 	cat <<-END
-	usage: ./test.sh [--quick]
+	usage: ./test.sh [--quick] [--vm]
 
 	Builds below build/ (the checkout stays as it is) and runs every test:
 	  gcc         warnings are errors; make check
@@ -14,8 +14,10 @@ usage()
 	  sanitizers  AddressSanitizer and UBSan; make check without the slow tests
 	  distcheck   make distcheck with the unit tests
 	  fuzzers     for a short time each
-	--quick: only the first. As root, tests also mount images, and real images are made
-	from Debian packages first (once; they are kept in .cache/images).
+	--quick: only the first. --vm: then the tests that need a kernel of their own, in a virtual
+	machine; the kernel is built once, in 5 to 10 minutes (it is kept in .cache/vm).
+	As root, tests also mount images, and real images are made from Debian packages first
+	(once; they are kept in .cache/images).
 
 	With CI=true and as root, a skipped test is a failure unless the kernel is the reason.
 	TEST_JOBS=N (default: one for each processor) sets how much runs at once.
@@ -23,10 +25,11 @@ usage()
 	END
 }
 
-quick=
+quick='' vm=''
 for arg; do
 	case $arg in
 	--quick) quick=yes ;;
+	--vm) vm=yes ;;
 	-h | --help) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;
 	esac
@@ -39,6 +42,7 @@ jobs=${TEST_JOBS:-$(nproc)}
 logs=$top/build/logs
 mkdir -p "$logs"
 export EROFS_CONVERT_IMAGES=${EROFS_CONVERT_IMAGES:-$top/.cache/images}
+export EROFS_CONVERT_VM=${EROFS_CONVERT_VM:-$top/.cache/vm}
 
 # Too slow with sanitizers, and they prove nothing more there.
 slow='tests/e2e/real-images.test'
@@ -159,7 +163,7 @@ check() # DIR MAKE-ARGUMENTS...
 }
 
 heading "what the tests need"
-scripts/install-deps.sh --test
+scripts/install-deps.sh --test ${vm:+--vm}
 
 heading "a copy of the sources: build/src"
 logged snapshot scripts/snapshot.sh build/src
@@ -209,6 +213,14 @@ if [ -z "$quick" ]; then
 	heading "shellcheck"
 	mapfile -t scripts < <(cut -f1 build/src/.files | (cd build/src && xargs -d '\n' grep -lE '^#!/bin/(ba)?sh' --))
 	step shellcheck shellcheck -x "${scripts[@]}" || true
+fi
+
+if [ -n "$vm" ] && [ -e build/gcc/erofs-convert ]; then
+	heading "virtual machine: the kernel"
+	if step kernel tests/vm/build-kernel; then
+		heading "virtual machine: its tests"
+		check gcc TESTS="$(make_variable gcc vm_tests)"
+	fi
 fi
 
 heading "done"

@@ -48,7 +48,7 @@ struct verb {
 };
 
 extern const struct verb verb_convert, verb_push, verb_mount, verb_umount, verb_check, verb_inspect,
-	verb_unpack, verb_store;
+	verb_unpack, verb_store, verb_serve, verb_status;
 
 /* The options that every verb has. */
 struct cmd_common {

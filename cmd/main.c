@@ -14,6 +14,8 @@ static const struct verb *const verbs[] = {
 	&verb_push,
 	&verb_mount,
 	&verb_umount,
+	&verb_serve,
+	&verb_status,
 	&verb_check,
 	&verb_inspect,
 	&verb_unpack,

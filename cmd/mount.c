@@ -6,21 +6,25 @@
 
 #include "cmd/cmd.h"
 #include "cmd/mount_lazily.h"
+#include "cmd/mount_served.h"
 #include "cmd/registry_options.h"
 #include "cmd/work.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/privilege.h"
 #include "lib/base/text.h"
+#include "lib/mount/context.h"
+#include "lib/mount/erofs_mount.h"
 #include "lib/mount/mount.h"
 #include "lib/mount/mountable.h"
 #include "lib/mount/writable.h"
+#include "lib/serve/transport/device_transport.h"
 #include "lib/verify/parts.h"
 
-static const char *platform, *upper, *store, *transport = "auto", *prefetch;
+static const char *platform, *upper, *store, *transport = "auto", *prefetch, *socket_path;
 static struct registry_options registry;
 static uint64_t jobs, store_limit;
-static bool rw, foreground;
+static bool rw, foreground, strict;
 
 static const struct cmd_option options[] = {
 	{ .name = "rw", .flag = &rw, .help = "a writable tree; umount drops what was changed" },
@@ -29,13 +33,20 @@ static const struct cmd_option options[] = {
 		.string = &upper,
 		.help = "with --rw: keep what is changed in DIR" },
 	{ .name = "transport",
-		.arg = "auto|fuse",
+		.arg = "NAME",
 		.string = &transport,
-		.help = "fuse: mount now, fetch what is read (default: auto)" },
+		.help = "auto, fanotify, fuse-device or fuse (default: auto)" },
+	{ .name = "strict",
+		.flag = &strict,
+		.help = "only what fails closed if all processes that serve it die" },
+	{ .name = "socket",
+		.arg = "PATH",
+		.string = &socket_path,
+		.help = "the daemon to ask (default: the system's if it runs, else an own one)" },
 	{ .name = "prefetch",
 		.arg = "none|background|all",
 		.string = &prefetch,
-		.help = "what is fetched unasked by fuse (default: background)" },
+		.help = "what is fetched unasked (default: background)" },
 	{ .name = "foreground", .flag = &foreground, .help = "with fuse: stay, and serve" },
 	{ .name = "store",
 		.arg = "DIR",
@@ -119,6 +130,19 @@ static int print_mounted(const struct image_source *src, const char *mountpoint)
 		"writable", rw));
 }
 
+static const char *served_mountpoint;
+
+static int print_served(const struct service_answer *a)
+{
+	char digest[DIGEST_MAX_STR];
+
+	if (!cmd_common.json)
+		return CMD_DONE;
+	return cmd_print_json(json_pack("{s:s, s:o, s:b, s:s}", "manifest",
+		digest_format(&a->manifest, digest), "mountpoint", json_path(served_mountpoint),
+		"writable", rw, "transport", service_transport_name(a->transport)));
+}
+
 static int mount_files(const struct mountable *files, const char *mountpoint, struct error **err)
 {
 	const struct mount_request request = { .bootstrap = files->bootstrap,
@@ -186,54 +210,127 @@ static int read_prefetch(enum prefetch *how)
 	return cmd_usage(&verb_mount, "--prefetch is none, background or all, not %s", prefetch);
 }
 
-/*
- * The kernel reads local files at full speed; everything else is a process of ours: for who is not
- * root, for what is far away, and for who wants to begin before all is there.
- */
-static int choose_transport(const char *image, enum prefetch how, bool *fuse)
-{
-	bool lazy = foreground || (prefetch && how != PREFETCH_ALL);
+enum way {
+	WAY_FILES, /* the kernel reads local files at full speed, once all is there */
+	WAY_DAEMON, /* the kernel's EROFS, and a daemon that brings what is read */
+	WAY_FUSE, /* a process of ours is the filesystem */
+};
 
-	if (!strcmp(transport, "fanotify") || !strcmp(transport, "fuse-device") ||
-		!strcmp(transport, "cachefiles"))
+/* May this process make mounts that a daemon serves? */
+static bool kernel_can(void)
+{
+	CLEANUP_FREE char *why = NULL;
+	CLEANUP_ERROR struct error *err = NULL;
+
+	if (!privilege_is_full_root())
+		return false;
+	if (kernel_before(6, 12) && !cachefiles_transport_supported(&why)) {
+		log_debug("no mount by the kernel: it is older than 6.12, and no cachefiles: %s",
+			why);
+		return false;
+	}
+	if (erofs_mount_check(&err) == 0)
+		return true;
+	log_debug("no mount by the kernel: %s", err->msg);
+	return false;
+}
+
+/* CMD_DONE, with what the transport is for the daemon, or CMD_USAGE. */
+static int read_transport(enum service_transport *t)
+{
+	if (service_transport_parse(transport, t) < 0)
 		return cmd_usage(&verb_mount,
-			"this version has no transport %s: there are auto and fuse", transport);
-	*fuse = !strcmp(transport, "fuse");
-	if (!*fuse && strcmp(transport, "auto") != 0)
-		return cmd_usage(&verb_mount, "--transport is auto or fuse, not %s", transport);
-	if (rw && (*fuse || lazy))
-		return cmd_usage(&verb_mount, "--rw needs the kernel's EROFS: a mount by fuse, "
-					      "which --prefetch and --foreground are for, is "
-					      "read-only");
-	if (!*fuse && !rw)
-		*fuse = lazy || !strncmp(image, "docker:", 7) || !privilege_is_full_root();
-	log_debug("%s is mounted %s", image, *fuse ? "by fuse" : "by the kernel's EROFS");
+			"--transport is auto, fanotify, fuse-device, cachefiles or fuse, not %s",
+			transport);
+	if (socket_path && foreground)
+		return cmd_usage(&verb_mount, "--foreground serves here, --socket elsewhere");
+	if (*t != SERVICE_AUTO && *t != SERVICE_FUSE && foreground)
+		return cmd_usage(&verb_mount, "--foreground is for mounts by fuse");
 	return CMD_DONE;
+}
+
+/*
+ * By a daemon what is far away, and for who wants to begin before all is there; by fuse where the
+ * kernel cannot, and for who is not root.
+ */
+static enum way choose_way(const char *image, enum prefetch how, enum service_transport t)
+{
+	bool lazy = !strncmp(image, "docker:", 7) || (prefetch && how != PREFETCH_ALL);
+
+	if ((t == SERVICE_FUSE && !socket_path) || foreground)
+		return WAY_FUSE;
+	if (t != SERVICE_AUTO || socket_path)
+		return WAY_DAEMON;
+	if (lazy)
+		return kernel_can() ? WAY_DAEMON : WAY_FUSE;
+	return rw || privilege_is_full_root() ? WAY_FILES : WAY_FUSE;
+}
+
+static int mount_by_daemon(
+	const char *image, const char *mountpoint, enum prefetch how, enum service_transport t)
+{
+	static const enum service_prefetch names[] = { [PREFETCH_NONE] = SERVICE_PREFETCH_NONE,
+		[PREFETCH_BACKGROUND] = SERVICE_PREFETCH_BACKGROUND,
+		[PREFETCH_ALL] = SERVICE_PREFETCH_ALL };
+	const struct served_mount m = { .image = image,
+		.mountpoint = mountpoint,
+		.platform = platform,
+		.socket = socket_path,
+		.store = store,
+		.store_limit = store_limit,
+		.registry = &registry,
+		.transport = t,
+		.prefetch = names[how],
+		.strict = strict,
+		.writable = rw,
+		.upper = upper,
+		.mounted = print_served };
+
+	served_mountpoint = mountpoint;
+	return mount_served(&m);
+}
+
+static int mount_by_fuse(
+	const char *image, const char *mountpoint, enum prefetch how, const struct platform *wanted)
+{
+	const struct lazy_mount lazy = { .image = image,
+		.mountpoint = mountpoint,
+		.store = store,
+		.store_limit = store_limit,
+		.platform = wanted,
+		.registry = &registry,
+		.prefetch = how,
+		.foreground = foreground,
+		.mounted = print_mounted };
+
+	return mount_lazily(&lazy);
 }
 
 static int mount_it(const char *image, const char *mountpoint)
 {
-	struct lazy_mount lazy = { .image = image,
-		.mountpoint = mountpoint,
-		.store = store,
-		.store_limit = store_limit,
-		.registry = &registry,
-		.foreground = foreground,
-		.mounted = print_mounted };
-	struct platform wanted;
+	enum service_transport t;
+	enum prefetch how;
+	struct platform parsed, *wanted = platform ? &parsed : NULL;
 	struct error *err = NULL;
-	bool fuse = false;
+	enum way way;
 
-	if (platform && platform_parse(&wanted, platform, &err) < 0)
+	if (wanted && platform_parse(wanted, platform, &err) < 0)
 		return cmd_usage_error(&verb_mount, err);
-	lazy.platform = platform ? &wanted : NULL;
-	if (read_prefetch(&lazy.prefetch) != CMD_DONE ||
-		choose_transport(image, lazy.prefetch, &fuse) != CMD_DONE ||
-		registry_options_get(&verb_mount, REGISTRY_ONLY, &registry) != CMD_DONE)
+	if (read_prefetch(&how) != CMD_DONE || read_transport(&t) != CMD_DONE)
+		return CMD_USAGE;
+	way = choose_way(image, how, t);
+	if (rw && way == WAY_FUSE)
+		return cmd_usage(&verb_mount, "--rw needs the kernel's EROFS, and root: a mount by "
+					      "fuse is read-only");
+	if (registry_options_get(&verb_mount, REGISTRY_ONLY, &registry) != CMD_DONE)
 		return CMD_USAGE;
 	work_raise_file_limit(); /* each blob of the store is held open */
 	interrupt_catch(); /* what is made on disk does not stay because of Ctrl-C */
-	return fuse ? mount_lazily(&lazy) : mount_by_kernel(image, lazy.platform, mountpoint);
+	if (way == WAY_DAEMON)
+		return mount_by_daemon(image, mountpoint, how, t);
+	log_debug("%s is mounted %s", image, way == WAY_FUSE ? "by fuse" : "by the kernel's EROFS");
+	return way == WAY_FUSE ? mount_by_fuse(image, mountpoint, how, wanted)
+			       : mount_by_kernel(image, wanted, mountpoint);
 }
 
 static int run(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include "cmd/daemon.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
+#include "lib/base/log_event.h"
 #include "lib/base/mem.h"
 #include "lib/mount/server.h"
 #include "lib/serve/session.h"
@@ -88,18 +89,21 @@ static void serving_end(struct serving *s)
 static int begin(struct serving *s, const struct lazy_mount *m, struct error **err)
 {
 	CLEANUP_FREE char *mountpoint = find_mountpoint(m->mountpoint, err);
+	struct session_options options = SESSION_OPTIONS_DEFAULT;
 	CLEANUP_FREE char *source = NULL;
 
+	options.store = m->store;
+	options.store_limit = m->store_limit;
 	if (!mountpoint || fuse_check(err) < 0) /* before anything is made or fetched */
 		return error_wrap(err, "%s", m->image);
 	s->image = parts_open_image(m->image, m->registry, m->platform, err);
 	if (!s->image)
 		return -1;
-	s->session = session_open(s->image, m->store, m->store_limit, err);
+	s->session = session_open(s->image, &options, err);
 	if (!s->session)
 		return -1;
 	if (start(s->session, err) < 0 ||
-		(m->prefetch == PREFETCH_ALL && session_fetch_all(s->session, err) < 0))
+		(m->prefetch == PREFETCH_ALL && session_fetch_all(s->session, NULL, err) < 0))
 		return error_wrap(err, "%s", m->image);
 	source = describe(s->image);
 	s->fuse = fuse_mount_begin(s->session, mountpoint, source, err);
@@ -136,6 +140,8 @@ int mount_lazily(const struct lazy_mount *m)
 {
 	struct daemon d = { .ready_fd = -1 };
 	int status;
+
+	log_event_for_people(true);
 
 	if (!m->foreground && daemon_fork(&d, &status))
 		return status;

@@ -63,10 +63,20 @@ static const struct cmd_option two[] = {
 	SIDED("dest-", REGISTRY_DEST),
 	{ 0 },
 };
+static const struct cmd_option push[] = {
+	SHARED("", REGISTRY_ONLY),
+	SIDED("", REGISTRY_DEST),
+	SHARED("src-", REGISTRY_SOURCE),
+	SIDED("src-", REGISTRY_SOURCE),
+	SHARED("dest-", REGISTRY_DEST),
+	SIDED("dest-", REGISTRY_DEST),
+	{ 0 },
+};
 /* clang-format on */
 
 const struct cmd_option_group registry_options_one = { "Registry options", one };
 const struct cmd_option_group registry_options_two = { "Registry options", two };
+const struct cmd_option_group registry_options_push = { "Registry options", push };
 
 static int check(const struct verb *verb, const struct given *g, const char *prefix)
 {

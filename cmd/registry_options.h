@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The options of registries. A verb with one image has `.group = &registry_options_one` in its
- * struct verb, one with source and destination `.group = &registry_options_two`; its run function
- * then asks registry_options_get() for each side.
+ * struct verb, one with source and destination `.group = &registry_options_two` (push: its own);
+ * its run function then asks registry_options_get() for each side.
  */
 #ifndef CMD_REGISTRY_OPTIONS_H
 #define CMD_REGISTRY_OPTIONS_H
@@ -19,6 +19,9 @@ extern const struct cmd_option_group registry_options_one;
  * they are, for a side whose own is not given.
  */
 extern const struct cmd_option_group registry_options_two;
+
+/* The same; the others without a prefix are for the destination, which is always a registry. */
+extern const struct cmd_option_group registry_options_push;
 
 enum registry_side { REGISTRY_ONLY, REGISTRY_SOURCE, REGISTRY_DEST };
 

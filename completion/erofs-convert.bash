@@ -91,6 +91,7 @@ _ec_registry=(--authfile --creds --no-creds --registry-token --tls-verify --cert
 	--retry-times)
 _ec_registry_two=(--authfile --tls-verify --retry-times "${_ec_registry[@]/#--/--src-}" \
 	"${_ec_registry[@]/#--/--dest-}")
+_ec_registry_push=("${_ec_registry[@]}" "${_ec_registry[@]/#--/--src-}" "${_ec_registry[@]/#--/--dest-}")
 
 _erofs_convert_option_value() # OPTION
 {
@@ -106,7 +107,10 @@ _erofs_convert_option_value() # OPTION
 	--platform) _erofs_convert_offer linux/386 linux/amd64 linux/arm/v6 linux/arm/v7 \
 		linux/arm64 linux/ppc64le linux/riscv64 linux/s390x ;;
 	--progress) _erofs_convert_offer auto plain none ;;
-	--transport) _erofs_convert_offer auto fuse ;;
+	--transport) _erofs_convert_offer auto fanotify fuse-device cachefiles fuse ;;
+	--socket-mode) _erofs_convert_offer 0600 0660 0666 ;;
+	--socket | --config) _erofs_convert_files -f "" ;;
+	--deadline) _erofs_convert_offer 10 60 300 ;;
 	--prefetch) _erofs_convert_offer none background all ;;
 	--keep | --store-limit) _erofs_convert_offer 1G 10G 100G ;;
 	--upper | --store | --cert-dir | --src-cert-dir | --dest-cert-dir) _erofs_convert_files -d "" ;;
@@ -127,20 +131,21 @@ _erofs_convert()
 	COMPREPLY=()
 	_erofs_convert_words
 	if [ ${#_ec_words[@]} -lt 2 ]; then
-		_erofs_convert_offer convert push mount umount check inspect unpack store help --help --version
+		_erofs_convert_offer convert push mount umount serve status check inspect unpack store help --help --version
 		return
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
 	convert) options=(--platform --all --compression --frame-size --chunk-size --min-match --min-hole \
 		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
-	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_two[@]}") ;;
-	mount) options=(--rw --upper --transport --prefetch --foreground --store --store-limit --jobs --platform "${_ec_registry[@]}") ;;
+	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_push[@]}") ;;
+	mount) options=(--rw --upper --transport --strict --socket --prefetch --foreground --store --store-limit --jobs --platform "${_ec_registry[@]}") ;;
 	check) options=(--against --platform --jobs "${_ec_registry[@]}") ;;
 	inspect) options=(--files --raw --config --platform "${_ec_registry[@]}") ;;
 	unpack) options=(--platform --jobs "${_ec_registry[@]}") ;;
 	store) options=(--store --keep) ;;
-	umount) options=() ;;
+	umount | status) options=(--socket) ;;
+	serve) options=(--store --store-limit --deadline --socket --socket-mode --config --transport --strict --metrics) ;;
 	*) return ;;
 	esac
 
@@ -150,7 +155,7 @@ _erofs_convert()
 		word=${_ec_words[i]}
 		case $previous in
 		--against | --compression | --frame-size | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
-			--transport | --prefetch | \
+			--transport | --prefetch | --socket | --socket-mode | --config | --metrics | \
 			--files | --upper | --store | --store-limit | --keep | --mount-from | --digestfile | --*authfile | \
 			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)
 			previous=

@@ -7,20 +7,24 @@ set -eu
 usage()
 {
 	cat <<-END
-	usage: install-deps.sh [--images] [--test] [--list]
+	usage: install-deps.sh [--images] [--test] [--vm] [--bench] [--list]
 
 	Installs what a build needs; with --images also what tests/images/make-images.sh
-	needs; with --test also all that ./test.sh needs. --list prints the names only.
+	needs; with --test also all that ./test.sh needs; with --vm also what tests/vm/ needs
+	(the kernel's source, qemu), with --bench also what tests/bench/ needs. --list prints
+	the names only.
 	END
 }
 
 build='autoconf automake make gcc libc6-dev pkg-config
 	libzstd-dev libxxhash-dev uuid-dev libssl-dev libisal-dev libjansson-dev libcurl4-openssl-dev
-	libfuse3-dev fuse3'
+	libfuse3-dev fuse3 libmicrohttpd-dev'
 images='mmdebstrap umoci python3 zstd debian-archive-keyring ca-certificates'
 test='git clang libclang-rt-dev skopeo erofs-utils golang-go libarchive-tools attr acl
 	isal xz-utils bzip2 jq faketime shellcheck clang-format mandoc strace
-	docker-registry nginx openssl'
+	docker-registry nginx openssl prometheus systemd'
+vm='linux-source qemu-system-x86 busybox-static e2fsprogs python3 perl flex bison bc libelf-dev xz-utils'
+bench='valgrind'
 
 packages=$build
 list=
@@ -28,6 +32,8 @@ for arg; do
 	case $arg in
 	--images) packages="$packages $images" ;;
 	--test) packages="$packages $images $test" ;;
+	--vm) packages="$packages $vm" ;;
+	--bench) packages="$packages $images $test $bench" ;;
 	--list) list=yes ;;
 	-h | --help) usage; exit 0 ;;
 	*) usage >&2; exit 2 ;;

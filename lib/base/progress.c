@@ -4,7 +4,6 @@
 #include "lib/base/progress.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +12,10 @@
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 
 enum { BAR_WIDTH = 24, BAR_INTERVAL_MS = 100, PLAIN_INTERVAL_MS = 5000 };
+enum { MOST_SECONDS = 5999999 }; /* a longer time left is not told apart */
 
 struct progress {
 	enum progress_mode mode;
@@ -38,23 +39,40 @@ static double seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-/* "12.3 of 45.6 MB, 78 MB/s, 0:05 left" */
+/* Three digits say enough; below 1 MB, a kB does. */
+static int decimals(double mb)
+{
+	return mb >= 100 ? 0 : mb >= 10 ? 1 : mb >= 1 ? 2 : 3;
+}
+
+/* "0:05 left"; how long is not known before there is a rate. */
+static void describe_rest(double mb, double rate, char *buf, size_t size)
+{
+	double s = mb > 0 ? mb / rate : 0;
+	unsigned long left = s < MOST_SECONDS ? (unsigned long)s + (mb > 0) : MOST_SECONDS;
+
+	if (mb > 0 && rate <= 0)
+		snprintf(buf, size, "-:-- left");
+	else
+		snprintf(buf, size, "%lu:%02lu left", left / 60, left % 60);
+}
+
+/* "12.3 of 45.6 MB, 7.89 MB/s, 0:05 left"; sizes have a decimal at least, and are seen to move. */
 static void describe(const struct progress *p, char *buf, size_t size)
 {
-	double done = (double)p->done(p->arg), total = (double)p->total, t;
-	double rate = 0;
-	unsigned long left = 0;
+	double done = (double)p->done(p->arg) / 1e6, total = (double)p->total / 1e6;
+	double t = seconds_since(&p->start), rate = t > 0.2 ? done / t : 0;
+	int digits = decimals(p->total ? total : done);
+	char speed[32], left[32];
 
-	t = seconds_since(&p->start);
-	if (t > 0.2)
-		rate = done / t;
-	if (rate > 0 && total > done)
-		left = (unsigned long)((total - done) / rate) + 1;
+	digits = digits ? digits : 1;
+	snprintf(speed, sizeof(speed), "%.*f MB/s", rate > 0 ? decimals(rate) : 0, rate);
+	describe_rest(total - done, rate, left, sizeof(left));
 	if (p->total)
-		snprintf(buf, size, "%.1f of %.1f MB, %.0f MB/s, %lu:%02lu left", done / 1e6,
-			total / 1e6, rate / 1e6, left / 60, left % 60);
+		snprintf(buf, size, "%.*f of %.*f MB, %s, %s", digits, done, digits, total, speed,
+			left);
 	else
-		snprintf(buf, size, "%.1f MB, %.0f MB/s", done / 1e6, rate / 1e6);
+		snprintf(buf, size, "%.*f MB, %s", digits, done, speed);
 }
 
 /* With the log's lock held. */
@@ -117,19 +135,6 @@ static void *progress_main(void *arg)
 	return NULL;
 }
 
-/* Signals are for the thread that waits for the work. */
-static bool start_thread(struct progress *p)
-{
-	sigset_t all, old;
-	int e;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e = pthread_create(&p->thread, NULL, progress_main, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return e == 0;
-}
-
 static void progress_free(struct progress *p)
 {
 	pthread_cond_destroy(&p->wake);
@@ -142,6 +147,7 @@ struct progress *progress_start(enum progress_mode mode, const char *label, uint
 	uint64_t (*done)(void *arg), void *arg)
 {
 	struct progress *p;
+	CLEANUP_ERROR struct error *err = NULL;
 	pthread_condattr_t attr;
 
 	if (mode == PROGRESS_NONE)
@@ -158,7 +164,7 @@ struct progress *progress_start(enum progress_mode mode, const char *label, uint
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->wake, &attr);
 	pthread_condattr_destroy(&attr);
-	if (!start_thread(p)) {
+	if (thread_start(&p->thread, progress_main, p, &err) < 0) {
 		progress_free(p); /* the work goes on without a bar */
 		return NULL;
 	}

@@ -4,9 +4,9 @@
 #include "lib/base/workers.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 
 /* What one priority has to run: loose jobs, and strands with a job that may start. */
 struct level {
@@ -124,19 +124,6 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-/* Signals go to the thread that waits for the result: workers block all of them. */
-static int start_thread(pthread_t *thread, struct workers *w)
-{
-	sigset_t all, old;
-	int e;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e = pthread_create(thread, NULL, worker_main, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return e;
-}
-
 struct workers *workers_start(unsigned n, struct error **err)
 {
 	struct workers *w = xzalloc(sizeof(*w) + n * sizeof(w->threads[0]));
@@ -149,11 +136,8 @@ struct workers *workers_start(unsigned n, struct error **err)
 		w->levels[i].last_ready = &w->levels[i].first_ready;
 	}
 	while (w->n < n) {
-		int e = start_thread(&w->threads[w->n], w);
-
-		if (e) {
+		if (thread_start(&w->threads[w->n], worker_main, w, err) < 0) {
 			workers_stop(w);
-			error_set(err, e, "cannot start a thread");
 			return NULL;
 		}
 		w->n++;

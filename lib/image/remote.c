@@ -166,20 +166,15 @@ static char *read_manifest(struct remote *r, const struct descriptor *d, struct 
 	return NULL;
 }
 
-/* A config: a small blob. */
+/* A config: a small blob, which may be asked for again. */
 static char *read_blob(struct remote *r, const struct descriptor *d, struct error **err)
 {
-	CLEANUP_STREAM struct stream *s = remote_open_stream(r, &d->digest, d->size, err);
+	CLEANUP_FILE_RANGE struct file_range range = FILE_RANGE_NONE;
 	CLEANUP_FREE char *bytes = xzalloc(d->size + 1);
-	ssize_t n;
 
-	if (!s)
+	if (remote_open_blob(r, &d->digest, d->size, &range, err) < 0 ||
+		file_range_read(&range, bytes, "config", err) < 0)
 		return NULL;
-	s = stream_verify(s, &d->digest, d->size);
-	for (size_t at = 0; (n = s->read(s, bytes + at, d->size + 1 - at, err)) != 0;
-		at += (size_t)n)
-		if (n < 0)
-			return NULL;
 	return take_ptr(bytes);
 }
 

@@ -116,5 +116,7 @@ int erofs_mount(const struct mount_request *request, struct error **err)
 	if (context_begin(&c, &erofs, err) < 0 || tell_all(&c, request, err) < 0 ||
 		create(&c, err) < 0)
 		return -1;
-	return context_mount(&c, MOUNT_ATTR_RDONLY, err);
+	return context_mount(&c,
+		MOUNT_ATTR_RDONLY | (request->untrusted ? MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV : 0),
+		err);
 }

@@ -19,6 +19,7 @@ struct mount_request {
 	size_t n_devices;
 	const char *mountpoint;
 	bool writable; /* an overlay on top: lib/mount/writable.h */
+	bool untrusted; /* no set-user-ID, no devices */
 	const char *upper; /* where its changes are kept, or NULL: until umount */
 	const struct digest *digest; /* of the bootstrap; only for writable */
 	/*

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
  * The server listens on an abstract Unix socket that is named for the mount's device number, which
- * is the system's only one. It never answers: that the connection ends is all there is to know.
+ * is the system's only one. It never answers. Who has connected learns whose process it is, and
+ * waits for that to end; where the system does not tell, for the connection to end.
  */
 #include "config.h"
 
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -57,25 +59,38 @@ int mount_server_announce(const char *mountpoint)
 }
 
 /* Anybody may listen under that name; only what could be the server is waited for. */
-static bool is_trusted(int fd)
+static bool is_trusted(const struct ucred *peer)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	return peer->uid == 0 || peer->uid == geteuid() || geteuid() == 0;
+}
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid() || geteuid() == 0;
+/*
+ * The process behind the connection, or -1. A connection that is still open says that the number
+ * was not another process's when it was looked up. 0 is a process that our namespace does not show.
+ */
+static int open_process(int connection, pid_t pid)
+{
+	struct pollfd p = { .fd = connection, .events = POLLIN };
+	CLEANUP_FD int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+
+	if (fd < 0 || poll(&p, 1, 0) != 0)
+		return -1;
+	return take_fd(&fd);
 }
 
 int mount_server_find(dev_t dev)
 {
 	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a;
-	socklen_t len = name_of(&a, dev);
+	struct ucred peer;
+	socklen_t len = name_of(&a, dev), peer_len = sizeof(peer);
+	int process;
 
-	if (fd < 0 || connect(fd, (struct sockaddr *)&a, len) < 0 || !is_trusted(fd))
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, len) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_len) < 0 || !is_trusted(&peer))
 		return -1;
-	return take_fd(&fd);
+	process = open_process(fd, peer.pid);
+	return process >= 0 ? process : take_fd(&fd);
 }
 
 void mount_server_wait(int server)

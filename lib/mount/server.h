@@ -20,8 +20,8 @@ int mount_device(const char *path, dev_t *dev);
  */
 int mount_server_announce(const char *mountpoint);
 
-/* Find the server, before unmounting: a descriptor, or -1; and wait until it has ended, for at
- * most half a minute. Closes it. */
+/* Find the server, before unmounting: a descriptor, or -1; and wait until its process has ended,
+ * for at most half a minute. Closes it. */
 int mount_server_find(dev_t dev);
 void mount_server_wait(int server);
 

@@ -17,7 +17,8 @@ int registry_wrap(const struct registry *r, const char *method, const char *url,
 {
 	CLEANUP_FREE char *shown = url_shown(url);
 
-	return error_wrap(err, "registry %s: %s %s", r->host, method, shown);
+	return error_wrap(
+		err, "%s %s: %s %s", r->name ? "registry" : "server", r->host, method, shown);
 }
 
 static char *shown(const char *s)
@@ -102,6 +103,8 @@ char *answer_message(const struct http_answer *a)
 
 static void hint_status(const struct registry *r, const struct http_answer *a, struct error **err)
 {
+	if (!r->auth)
+		return;
 	switch (a->status) {
 	case 401:
 	case 403:

@@ -13,13 +13,18 @@
 
 #include "fmt/www_authenticate.h"
 #include "lib/base/interrupt.h"
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/registry/part.h"
 #include "lib/registry/secret.h"
 #include "lib/registry/token.h"
 #include "lib/registry/transfer.h"
 
-enum { TOKENS_MAX = 16 };
+enum {
+	TOKENS_MAX = 16,
+	RENEW_MS = 5000, /* tokens fetched together take the same credentials */
+	USELESS_MS = 2000, /* until what was refused is looked for again */
+};
 
 struct kept_token {
 	char *from; /* NULL: for the repository alone */
@@ -31,6 +36,7 @@ struct auth {
 	struct registry *r;
 	pthread_mutex_t lock;
 	bool looked; /* for credentials */
+	uint64_t renew_after, useless_until; /* monotonic milliseconds: when to look again */
 	_Atomic bool has_any; /* and found some; read without the lock */
 	struct credentials credentials;
 	enum auth_scheme scheme; /* AUTH_UNKNOWN: nothing has been asked for */
@@ -75,7 +81,12 @@ void auth_line_free(char *line)
 	wipe_free(line);
 }
 
-/* Once, and only when somebody asks for them; a token that was given is used unasked. */
+static bool has_some(const struct credentials *c)
+{
+	return c->user || c->identity_token || c->registry_token;
+}
+
+/* Only when somebody asks for them; a token that was given is used unasked. */
 static int look(struct auth *a, struct error **err)
 {
 	struct registry *r = a->r;
@@ -85,9 +96,48 @@ static int look(struct auth *a, struct error **err)
 	if (credentials_find(&a->credentials, &r->o.credentials, r->host, r->name, err) < 0)
 		return error_wrap(err, "registry %s", r->host);
 	a->looked = true;
-	a->has_any = a->credentials.user || a->credentials.identity_token ||
-		     a->credentials.registry_token;
+	a->renew_after = monotonic_ms() + RENEW_MS;
+	a->has_any = has_some(&a->credentials);
 	return 0;
+}
+
+/*
+ * Files change while a daemon runs: passwords that last for hours are renewed there. When there is
+ * nothing to be read any more, what we have may still be good; the registry decides. Are they
+ * others?
+ */
+static bool look_again(struct auth *a)
+{
+	struct registry *r = a->r;
+	CLEANUP_CREDENTIALS struct credentials now = { 0 };
+	CLEANUP_ERROR struct error *e = NULL;
+	bool same;
+
+	if (!credentials_may_change(&a->credentials, &r->o.credentials))
+		return false;
+	if (credentials_find(&now, &r->o.credentials, r->host, r->name, &e) < 0) {
+		log_warn("%s; those read before are used", e->msg);
+		a->useless_until = monotonic_ms() + USELESS_MS;
+		return false;
+	}
+	same = credentials_equal(&now, &a->credentials);
+	a->useless_until = same ? monotonic_ms() + USELESS_MS : 0;
+	a->renew_after = monotonic_ms() + RENEW_MS;
+	a->has_any = has_some(&now);
+	credentials_free(&a->credentials);
+	a->credentials = now;
+	now = (struct credentials){ 0 };
+	if (!same)
+		log_debug("registry %s: new credentials", r->host);
+	return !same;
+}
+
+/* They were refused. Not for each of many requests that fail. Are there others now? */
+static bool look_after_refusal(struct auth *a)
+{
+	if (monotonic_ms() < a->useless_until)
+		return false;
+	return look_again(a);
 }
 
 bool auth_has_credentials(const struct auth *a)
@@ -142,21 +192,40 @@ static bool covers(const char *own, const char *scope)
 	return true;
 }
 
+/* What the token server refuses may be other by now: once more then. */
+static char *ask_for_token(
+	struct auth *a, const struct token_query *q, uint64_t *expires, struct error **err)
+{
+	CLEANUP_ERROR struct error *first = NULL;
+	char *token = token_fetch(a->r, q, expires, &first);
+
+	if (token)
+		return token;
+	if (*q->refused && look_after_refusal(a))
+		return token_fetch(a->r, q, expires, err);
+	*err = take_ptr(first);
+	return NULL;
+}
+
 static int fetch_token(
 	struct auth *a, const char *from, struct http_control *control, struct error **err)
 {
 	bool push = a->r->access == REGISTRY_PUSH;
 	CLEANUP_FREE char *own = xasprintf("repository:%s:pull%s", a->r->name, push ? ",push" : "");
 	CLEANUP_FREE char *other = from ? xasprintf("repository:%s:pull", from) : NULL;
-	struct token_query q = { a->realm, a->service, { own }, 1, &a->credentials, control };
+	bool refused = false;
+	struct token_query q = { a->realm, a->service, { own }, 1, &a->credentials, control,
+		&refused };
 	struct kept_token t = { 0 };
 
+	if (monotonic_ms() >= a->renew_after)
+		look_again(a);
 	if (from)
 		q.scopes[q.n_scopes++] = other;
 	/* what the registry wants may be more than we thought of */
 	if (*a->scope && !covers(own, a->scope) && !(from && covers(other, a->scope)))
 		q.scopes[q.n_scopes++] = a->scope;
-	t.value = token_fetch(a->r, &q, &t.expires, err);
+	t.value = ask_for_token(a, &q, &t.expires, err);
 	if (!t.value)
 		return -1;
 	if (a->n_tokens == TOKENS_MAX)
@@ -166,13 +235,21 @@ static int fetch_token(
 	return 0;
 }
 
+/* What is sent as it is, without a token; NULL: nothing. Freed by auth_line_free(). */
+static char *lasting_line(const struct credentials *c)
+{
+	if (c->registry_token)
+		return xasprintf("Authorization: Bearer %s", c->registry_token);
+	return c->user ? auth_basic_line(c) : NULL;
+}
+
 static int bearer_line(struct auth *a, const char *from, struct http_control *control, char **line,
 	struct error **err)
 {
 	struct kept_token *t = find_token(a, from);
 
 	if (a->credentials.registry_token) {
-		*line = xasprintf("Authorization: Bearer %s", a->credentials.registry_token);
+		*line = lasting_line(&a->credentials);
 		return 0;
 	}
 	if (t && monotonic_ms() >= t->expires) {
@@ -192,10 +269,9 @@ static int line_locked(struct auth *a, const char *from, struct http_control *co
 		return 0;
 	if (look(a, err) < 0)
 		return -1;
-	if (a->scheme == AUTH_BEARER || a->credentials.registry_token)
+	if (a->scheme == AUTH_BEARER)
 		return bearer_line(a, from, control, line, err);
-	if (a->credentials.user)
-		*line = auth_basic_line(&a->credentials);
+	*line = lasting_line(&a->credentials);
 	return 0;
 }
 
@@ -273,6 +349,7 @@ static int denied_locked(struct auth *a, const char *from, const char *line,
 	const struct http_answer *answer, struct error **err)
 {
 	CLEANUP_FREE struct auth_challenge *c = xmalloc(sizeof(*c));
+	CLEANUP_WIPE char *lasting = NULL;
 	struct kept_token *t;
 
 	if (look(a, err) < 0)
@@ -284,11 +361,12 @@ static int denied_locked(struct auth *a, const char *from, const char *line,
 	if (!choose_challenge(answer, c))
 		return 0;
 	take_challenge(a, c);
-	if (a->credentials.registry_token)
-		return !line; /* one that a file had, not sent yet */
-	if (a->scheme == AUTH_BASIC)
-		return a->credentials.user && !line;
-	return 1;
+	if (line)
+		look_after_refusal(a);
+	if (a->scheme == AUTH_BEARER && !a->credentials.registry_token)
+		return 1;
+	lasting = lasting_line(&a->credentials);
+	return lasting && (!line || strcmp(line, lasting) != 0);
 }
 
 int auth_denied(struct auth *a, const char *from, const char *line,

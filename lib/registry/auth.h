@@ -14,7 +14,8 @@ void auth_free(struct auth *a); /* wiped; NULL is allowed */
 
 /*
  * The header's line for a request, or NULL: send none. With `from`, that repository is to be read
- * as well. Fetches a token when the last one ends soon. The line is freed by auth_line_free().
+ * as well. Fetches a token when the last one ends soon, with the
+ * credentials that files and helpers have by then. The line is freed by auth_line_free().
  */
 int auth_line(struct auth *a, const char *from, struct http_control *control, char **line,
 	struct error **err);
@@ -22,7 +23,7 @@ void auth_line_free(char *line); /* wiped; NULL is allowed */
 
 /*
  * The registry has answered 401 to a request with `line` (or NULL). 1: auth_line() has better to
- * offer now; 0: nothing; -1.
+ * offer now, perhaps from a file of credentials that has changed; 0: nothing; -1.
  */
 int auth_denied(struct auth *a, const char *from, const char *line,
 	const struct http_answer *answer, const struct http_control *control, struct error **err);

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/interrupt.h"
@@ -296,13 +297,23 @@ int auth_file_parse(struct auth_file *a, const char *bytes, size_t len, const ch
 	return -1;
 }
 
-/* One buffer of the full size: a growing one would leave copies behind. */
-static int read_whole(struct secret_buffer *b, const char *path, struct error **err)
+/* What a caller names may be something that blocks who opens it. */
+static int open_as(const char *path, const struct caller *caller, struct error **err)
 {
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd, code;
 
-	if (fd < 0)
-		return error_set(err, errno, "cannot open it");
+	if (caller && caller_enter(caller, err) < 0)
+		return -1;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (caller ? O_NONBLOCK : 0));
+	code = errno;
+	if (caller)
+		caller_leave(caller);
+	return fd < 0 ? error_set(err, code, "cannot open it") : fd;
+}
+
+/* One buffer of the full size: a growing one would leave copies behind. */
+static int read_all(struct secret_buffer *b, int fd, struct error **err)
+{
 	b->bytes = xmalloc(AUTH_FILE_MAX + 1);
 	for (;;) {
 		ssize_t n = read(fd, b->bytes + b->len, AUTH_FILE_MAX + 1 - b->len);
@@ -319,19 +330,37 @@ static int read_whole(struct secret_buffer *b, const char *path, struct error **
 	}
 }
 
+static int read_whole(struct secret_buffer *b, const char *path, const struct caller *caller,
+	bool *once, struct error **err)
+{
+	CLEANUP_FD int fd = open_as(path, caller, err);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) < 0)
+		return error_set(err, errno, "cannot look at it");
+	*once = !S_ISREG(st.st_mode);
+	if (caller && *once)
+		return error_set(err, 0, "not a regular file");
+	return read_all(b, fd, err);
+}
+
 static bool is_set(const struct credentials *c)
 {
 	return c->user || c->identity_token || c->registry_token;
 }
 
-int auth_file_read(struct auth_file *a, const char *path, const char *host, const char *repository,
-	struct error **err)
+int auth_file_read(struct auth_file *a, const char *path, const struct caller *caller,
+	const char *host, const char *repository, struct error **err)
 {
 	CLEANUP_SECRET_BUFFER struct secret_buffer b = { 0 };
+	bool once = false;
 
 	*a = (struct auth_file){ 0 };
-	if (read_whole(&b, path, err) == 0 &&
+	if (read_whole(&b, path, caller, &once, err) == 0 &&
 		auth_file_parse(a, b.bytes, b.len, host, repository, err) == 0) {
+		a->once = once;
 		if (is_set(&a->found))
 			a->found.from = xstrdup(path);
 		return 0;

@@ -18,15 +18,19 @@ struct auth_file {
 	struct credentials found; /* of the best of "auths" */
 	char *helper; /* of "credHelpers"; "": none, and no store either */
 	char *store; /* "credsStore" */
+	bool once; /* no regular file: it cannot be read again */
 };
 
 /* Errors name no values, only the place in the file. An empty file says nothing. */
 int auth_file_parse(struct auth_file *a, const char *bytes, size_t len, const char *host,
 	const char *repository, struct error **err);
 
-/* The error's code is that of open() or read() when that was what failed. `from` is the path. */
-int auth_file_read(struct auth_file *a, const char *path, const char *host, const char *repository,
-	struct error **err);
+/*
+ * The error's code is that of open() or read() when that was what failed. `from` is the path. It is
+ * opened with the rights of `caller` (NULL: this process's), whose file must be a regular one.
+ */
+int auth_file_read(struct auth_file *a, const char *path, const struct caller *caller,
+	const char *host, const char *repository, struct error **err);
 
 void auth_file_free(struct auth_file *a); /* what it holds, wiped */
 #define CLEANUP_AUTH_FILE CLEANUP(auth_file_free)

@@ -6,12 +6,12 @@
  */
 #include "config.h"
 
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 #include "lib/registry/fetch.h"
 
 enum {
@@ -225,18 +225,6 @@ static size_t ring_size(uint64_t size, size_t ahead)
 	return (size_t)(size < n ? size + 1 : n);
 }
 
-static int start(struct blob_stream *b, struct error **err)
-{
-	sigset_t all, old;
-	int code;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	code = pthread_create(&b->thread, NULL, run, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return code ? error_set(err, code, "cannot start a thread") : 0;
-}
-
 struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
 	size_t ahead, struct error **err)
 {
@@ -260,41 +248,8 @@ struct stream *registry_open_blob(struct registry *r, const struct digest *diges
 	};
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->changed, NULL);
-	if (start(b, err) == 0)
+	if (thread_start(&b->thread, run, b, err) == 0)
 		return &b->stream;
 	blob_free(b);
 	return NULL;
-}
-
-struct buffer {
-	char *at;
-};
-
-static bool take_into_buffer(void *arg, const void *p, size_t n)
-{
-	struct buffer *b = arg;
-
-	memcpy(b->at, p, n);
-	b->at += n;
-	return true;
-}
-
-int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset, void *buf,
-	size_t len, struct error **err)
-{
-	struct buffer b = { buf };
-	struct fetch f = {
-		.r = r,
-		.digest = digest,
-		.at = offset,
-		.end = offset + len,
-		.size = FETCH_SIZE_UNKNOWN,
-		.take = take_into_buffer,
-		.arg = &b,
-		.control = &r->control,
-	};
-
-	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
-		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
-	return registry_fetch_run(&f, err);
 }

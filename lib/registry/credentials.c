@@ -23,7 +23,25 @@ void credentials_free(struct credentials *c)
 	wipe_free(c->identity_token);
 	wipe_free(c->registry_token);
 	free(c->from);
+	free(c->file);
 	*c = (struct credentials){ 0 };
+}
+
+bool credentials_may_change(const struct credentials *c, const struct credentials_options *o)
+{
+	return !o->no_creds && !o->registry_token && !o->creds && !c->once;
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool credentials_equal(const struct credentials *a, const struct credentials *b)
+{
+	return same(a->user, b->user) && same(a->password, b->password) &&
+	       same(a->identity_token, b->identity_token) &&
+	       same(a->registry_token, b->registry_token);
 }
 
 /* ---- options ---- */
@@ -49,6 +67,7 @@ static int from_creds(struct credentials *c, const char *creds, struct error **e
 struct wanted {
 	const char *host, *repository;
 	const char *path; /* of the file at hand */
+	const struct caller *caller;
 };
 
 /* `docker login` and `podman login` store Docker's own registry under different names. */
@@ -59,8 +78,11 @@ static int ask_helper(
 	bool is_hub = strcmp(w->host, hub[1]) == 0;
 
 	for (size_t i = 0; i < (is_hub ? 2 : 1); i++) {
-		int rc =
-			helper_program_get(c, name, is_hub ? hub[i] : w->host, HELPER_SECONDS, err);
+		const struct helper_query q = { .name = name,
+			.server = is_hub ? hub[i] : w->host,
+			.seconds = HELPER_SECONDS,
+			.caller = w->caller };
+		int rc = helper_program_get(c, &q, err);
 
 		if (rc < 0)
 			return error_wrap(err, "%s", w->path);
@@ -71,7 +93,7 @@ static int ask_helper(
 }
 
 /* 1 when the file has some. */
-static int from_answer(
+static int choose(
 	struct credentials *c, struct auth_file *file, const struct wanted *w, struct error **err)
 {
 	int rc = file->helper && *file->helper ? ask_helper(c, file->helper, w, err) : 0;
@@ -86,11 +108,23 @@ static int from_answer(
 	return !file->helper && file->store ? ask_helper(c, file->store, w, err) : 0;
 }
 
+static int from_answer(
+	struct credentials *c, struct auth_file *file, const struct wanted *w, struct error **err)
+{
+	int rc = choose(c, file, w, err);
+
+	if (rc <= 0)
+		return rc;
+	c->file = xstrdup(w->path);
+	c->once = file->once;
+	return 1;
+}
+
 static int from_named(struct credentials *c, const struct wanted *w, struct error **err)
 {
 	CLEANUP_AUTH_FILE struct auth_file file = { 0 };
 
-	if (auth_file_read(&file, w->path, w->host, w->repository, err) == 0)
+	if (auth_file_read(&file, w->path, w->caller, w->host, w->repository, err) == 0)
 		return from_answer(c, &file, w, err);
 	if ((*err)->code)
 		error_hint(err, "see --authfile and REGISTRY_AUTH_FILE; --no-creds reads no file");
@@ -103,7 +137,7 @@ static int from_usual(struct credentials *c, const struct wanted *w, struct erro
 	CLEANUP_AUTH_FILE struct auth_file file = { 0 };
 	CLEANUP_ERROR struct error *own = NULL;
 
-	if (auth_file_read(&file, w->path, w->host, w->repository, &own) == 0)
+	if (auth_file_read(&file, w->path, w->caller, w->host, w->repository, &own) == 0)
 		return from_answer(c, &file, w, err);
 	if (own->code == ENOENT || own->code == ENOTDIR)
 		return 0;
@@ -154,12 +188,15 @@ static int from_usual_places(struct credentials *c, struct wanted *w, struct err
 	return rc;
 }
 
-static int from_files(struct credentials *c, const char *authfile, const char *host,
+static int from_files(struct credentials *c, const struct credentials_options *o, const char *host,
 	const char *repository, struct error **err)
 {
-	struct wanted w = { host, repository,
-		authfile ? authfile : variable("REGISTRY_AUTH_FILE") };
+	struct wanted w = { host, repository, o->authfile, o->caller };
 
+	if (!w.path && w.caller)
+		return 0;
+	if (!w.path)
+		w.path = variable("REGISTRY_AUTH_FILE");
 	return w.path ? from_named(c, &w, err) : from_usual_places(c, &w, err);
 }
 
@@ -176,7 +213,7 @@ int credentials_find(struct credentials *c, const struct credentials_options *o,
 	}
 	if (o->creds)
 		return from_creds(c, o->creds, err);
-	if (from_files(c, o->authfile, host, repository, err) < 0)
+	if (from_files(c, o, host, repository, err) < 0)
 		return error_wrap(err, "credentials for %s", host);
 	return 0;
 }

@@ -139,8 +139,7 @@ int registry_put_manifest(struct registry *r, const char *tag, const void *bytes
 int registry_has_blob(
 	struct registry *r, const struct digest *digest, uint64_t *size, struct error **err)
 {
-	char s[DIGEST_MAX_STR];
-	CLEANUP_FREE char *path = xasprintf("/v2/%s/blobs/%s", r->name, digest_format(digest, s));
+	CLEANUP_FREE char *path = registry_blob_path(r, digest);
 	CLEANUP_REPLY struct reply p = { 0 };
 	struct request q = { .method = "HEAD", .path = path, .follow = true };
 

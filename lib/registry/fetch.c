@@ -5,11 +5,13 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "fmt/http_headers.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/registry/retry.h"
+#include "lib/registry/secret.h"
 
 static bool is_whole(const struct fetch *f)
 {
@@ -83,11 +85,10 @@ static enum http_taken on_data(void *arg, const void *p, size_t n, const char **
 	return f->at == f->end && f->goes_on ? HTTP_STOP : HTTP_TAKE;
 }
 
-static int ask(struct fetch *f, struct reply *p, struct error **err)
+/* The registry, or with `url` the server that it has named before. */
+static int ask_at(struct fetch *f, const char *url, struct reply *p, struct error **err)
 {
-	char s[DIGEST_MAX_STR];
-	CLEANUP_FREE char *path =
-		xasprintf("/v2/%s/blobs/%s", f->r->name, digest_format(f->digest, s));
+	CLEANUP_FREE char *path = registry_blob_path(f->r, f->digest);
 	CLEANUP_FREE char *range =
 		f->size == FETCH_SIZE_UNKNOWN || f->end != f->size
 			? xasprintf("Range: bytes=%" PRIu64 "-%" PRIu64, f->at, f->end - 1)
@@ -97,6 +98,7 @@ static int ask(struct fetch *f, struct reply *p, struct error **err)
 	struct request q = {
 		.method = "GET",
 		.path = path,
+		.url = url,
 		.headers = headers,
 		.sink = &sink,
 		.control = f->control,
@@ -106,6 +108,46 @@ static int ask(struct fetch *f, struct reply *p, struct error **err)
 
 	*f->fault = '\0';
 	return request_once(f->r, &q, p, err);
+}
+
+static bool is_served(const struct fetch *f, const struct reply *p)
+{
+	const struct http_answer *a = &p->answer;
+
+	return !*f->fault && (a->status == 200 || a->status == 206) &&
+	       (a->end == HTTP_DONE || a->end == HTTP_STOPPED || a->end == HTTP_PAUSED);
+}
+
+static bool is_given_up(const struct reply *p)
+{
+	return p->answer.end == HTTP_CANCELLED || p->answer.end == HTTP_INTERRUPTED;
+}
+
+/* true: the answer is to be judged. Else it is as if nothing had been asked, and the address is
+ * forgotten. */
+static bool ask_there(struct fetch *f, const char *url, struct reply *p)
+{
+	CLEANUP_ERROR struct error *ignored = NULL;
+	uint64_t before = f->at;
+	bool asked = ask_at(f, url, p, &ignored) == 0;
+
+	if (asked && (is_served(f, p) || is_given_up(p)))
+		return true;
+	redirects_drop(&f->r->redirects, f->digest);
+	return asked && f->at != before;
+}
+
+static int ask(struct fetch *f, struct reply *p, struct error **err)
+{
+	CLEANUP_WIPE char *url = redirects_find(&f->r->redirects, f->digest);
+
+	if (url && ask_there(f, url, p))
+		return 0;
+	if (ask_at(f, NULL, p, err) < 0)
+		return -1;
+	if (is_served(f, p) && strcmp(p->url, p->asked) != 0)
+		redirects_keep(&f->r->redirects, f->digest, p->url);
+	return 0;
 }
 
 static bool took_all(const struct fetch *f, const struct http_answer *a)

@@ -8,10 +8,11 @@
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/registry/secret.h"
+#include "lib/registry/spawn_as.h"
 
 #define NONE_SAID    "credentials not found" /* on standard output, with status 1 */
 #define TOKEN_USER   "<token>" /* then the secret is an identity token */
@@ -27,14 +29,13 @@
 
 enum { LOOK_MS = 100 }; /* for an interrupt, and whether it has ended */
 
-extern char **environ;
-
 struct helper {
 	char *program;
 	pid_t pid; /* and its process group; 0: has been waited for */
 	int out;
 	int64_t deadline; /* monotonic, in milliseconds */
 	unsigned seconds;
+	const struct caller *caller; /* or NULL */
 	struct secret_buffer said;
 };
 
@@ -46,10 +47,27 @@ static int64_t now_ms(void)
 	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
 }
 
+/*
+ * One that runs as somebody else, root may not end without CAP_KILL, but as that user: this thread
+ * alone, and without letting him send signals to it.
+ */
+static void end_group(const struct helper *h)
+{
+	uid_t own = geteuid();
+
+	if (kill(-h->pid, SIGKILL) == 0 || errno != EPERM || !h->caller)
+		return;
+	if (syscall(SYS_setresuid, -1, h->caller->uid, -1) < 0)
+		return;
+	kill(-h->pid, SIGKILL);
+	if (syscall(SYS_setresuid, -1, own, -1) < 0)
+		abort(); /* nobody may go on with another's rights */
+}
+
 static void helper_end(struct helper *h)
 {
 	if (h->pid > 0) {
-		kill(-h->pid, SIGKILL);
+		end_group(h);
 		while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
@@ -71,40 +89,19 @@ static int input_of(const char *server, struct error **err)
 	return take_fd(&fd);
 }
 
-/* A process group of its own, so that what it starts ends with it; and signals as they were. */
-static void set_attributes(posix_spawnattr_t *attr)
-{
-	sigset_t none, defaults;
-
-	sigemptyset(&none);
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	posix_spawnattr_setpgroup(attr, 0);
-	posix_spawnattr_setsigmask(attr, &none);
-	posix_spawnattr_setsigdefault(attr, &defaults);
-	posix_spawnattr_setflags(
-		attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-}
-
+/* A process group of its own, so that what it starts ends with it. */
 static int spawn(struct helper *h, int in, int out)
 {
 	char *argv[] = { h->program, (char[]){ "get" }, NULL };
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	int rc;
+	CLEANUP_FD int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	const struct spawn_request q = { .caller = h->caller,
+		.argv = argv,
+		.fds = { in, out, log_enabled(LOG_DEBUG) ? 2 : null },
+		.seconds = h->seconds };
+	int rc = null < 0 ? errno : spawn_as(&h->pid, &q);
 
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&attr);
-	posix_spawn_file_actions_adddup2(&files, in, 0);
-	posix_spawn_file_actions_adddup2(&files, out, 1);
-	if (!log_enabled(LOG_DEBUG))
-		posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
-	set_attributes(&attr);
-	rc = posix_spawnp(&h->pid, h->program, &files, &attr, argv, environ);
 	if (rc)
 		h->pid = 0;
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
 	return rc;
 }
 
@@ -247,10 +244,11 @@ static int ask(struct credentials *c, struct helper *h, const char *server, stru
 	return judge(c, h, status, err);
 }
 
-int helper_program_get(struct credentials *c, const char *name, const char *server,
-	unsigned seconds, struct error **err)
+int helper_program_get(struct credentials *c, const struct helper_query *q, struct error **err)
 {
-	CLEANUP(helper_end) struct helper h = { .out = -1, .seconds = seconds };
+	CLEANUP(helper_end)
+	struct helper h = { .out = -1, .seconds = q->seconds, .caller = q->caller };
+	const char *name = q->name;
 	int rc;
 
 	*c = (struct credentials){ 0 };
@@ -259,6 +257,6 @@ int helper_program_get(struct credentials *c, const char *name, const char *serv
 			"the name of a credential helper has a character other than letters, "
 			"digits, dot, dash and underscore");
 	h.program = xasprintf("docker-credential-%s", name);
-	rc = ask(c, &h, server, err);
+	rc = ask(c, &h, q->server, err);
 	return rc < 0 ? error_wrap(err, "%s", h.program) : rc;
 }

@@ -13,12 +13,19 @@ enum {
 	HELPER_OUTPUT_MAX = 64 << 10, /* bytes */
 };
 
+struct helper_query {
+	const char *name;
+	const char *server; /* its address */
+	unsigned seconds; /* that it may take */
+	const struct caller
+		*caller; /* whose rights it gets; NULL: this process's, and environment */
+};
+
 /*
  * Ask docker-credential-`name`, found by PATH, for the server. 1: they are in *c, `from` is the
- * program's name; 0: it has none. It is killed, with what it has started, after `seconds` or when
+ * program's name; 0: it has none. It is killed, with what it has started, when its time is over or
  * the user interrupts. What it prints is in no error; its standard error is shown with --debug.
  */
-int helper_program_get(struct credentials *c, const char *name, const char *server,
-	unsigned seconds, struct error **err);
+int helper_program_get(struct credentials *c, const struct helper_query *q, struct error **err);
 
 #endif

@@ -8,13 +8,13 @@
 
 #include "lib/registry/http.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 #include "lib/registry/transfer.h"
 #include "lib/registry/url.h"
 
@@ -209,23 +209,9 @@ void http_wake(struct http *h)
 	curl_multi_wakeup(h->multi);
 }
 
-/* Signals are for the threads that look for them. */
-static int start_thread(struct http *h)
-{
-	sigset_t all, old;
-	int code;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	code = pthread_create(&h->thread, NULL, run, h);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return code;
-}
-
 static struct http *start(struct error **err)
 {
 	struct http *h = xzalloc(sizeof(*h));
-	int code;
 
 	pthread_once(&once, init_library);
 	pthread_mutex_init(&h->lock, NULL);
@@ -234,12 +220,10 @@ static struct http *start(struct error **err)
 		abort(); /* no memory */
 	curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)HOST_CONNECTIONS);
 	curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-	code = start_thread(h);
-	if (code) {
+	if (thread_start(&h->thread, run, h, err) < 0) {
 		curl_multi_cleanup(h->multi);
 		pthread_mutex_destroy(&h->lock);
 		free(h);
-		error_set(err, code, "cannot start a thread");
 		return NULL;
 	}
 	return h;

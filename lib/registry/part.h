@@ -7,6 +7,7 @@
 
 #include "lib/registry/auth.h"
 #include "lib/registry/http.h"
+#include "lib/registry/redirects.h"
 #include "lib/registry/registry.h"
 
 enum scheme { SCHEME_UNKNOWN, SCHEME_HTTPS, SCHEME_HTTP };
@@ -24,16 +25,19 @@ struct begun_upload {
 struct registry {
 	char *host; /* as it was named: for errors and credentials */
 	char *asked; /* HOST[:PORT] that requests go to */
-	char *name;
+	char *name; /* NULL: it has nothing but blobs, below `base` */
+	char *base; /* a path without a slash at its end */
 	enum registry_access access;
 	struct registry_options o;
 	struct http *http;
 	struct tls *tls;
-	struct auth *auth;
+	struct auth *auth; /* NULL: nobody logs in there */
 	_Atomic int scheme; /* what works there: enum scheme */
+	struct redirects redirects;
 	struct http_control control; /* of requests without one of their own */
 	pthread_mutex_t lock;
 	struct begun_upload *begun; /* under the lock */
+	struct reading *readings; /* the same: registry_read_blob() */
 };
 
 /* One request to the registry, with all that may stand in the way. */
@@ -69,6 +73,9 @@ int request_once(struct registry *r, const struct request *q, struct reply *p, s
 
 /* The same with further tries. 0: an answer with a status; not one that is worth a try. */
 int request(struct registry *r, const struct request *q, struct reply *p, struct error **err);
+
+/* Where a blob is: "/v2/...". The caller frees it. */
+char *registry_blob_path(const struct registry *r, const struct digest *digest);
 
 /* Is this address one of the registry itself: for Authorization, and our certificate? */
 bool registry_is_at(const struct registry *r, const char *url);

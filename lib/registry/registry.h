@@ -36,13 +36,24 @@ struct registry;
  */
 struct registry *registry_open(const char *host, const char *repository,
 	enum registry_access access, const struct registry_options *options, struct error **err);
+/*
+ * A server that has blobs at BASE_URL/blobs/sha256/HEX, to be read only, without credentials:
+ * registry_read_blob(), registry_open_blob() and what cancels them.
+ */
+struct registry *registry_open_blobs(
+	const char *base_url, const struct registry_options *options, struct error **err);
 void registry_close(struct registry *r); /* after its streams; NULL is allowed */
+
+const char *registry_host(const struct registry *r); /* as it was named */
 
 /*
  * Give up what is under way on this repository, on any thread, and what would come: it fails
  * within half a second, as when the user interrupts.
  */
 void registry_cancel(struct registry *r);
+
+/* The same for the calls of registry_read_blob() for this blob that are under way, and no more. */
+void registry_cancel_blob(struct registry *r, const struct digest *digest);
 
 /* ---- reading ---- */
 
@@ -71,6 +82,12 @@ int registry_get_manifest(struct registry *r, const char *tag, const struct dige
  */
 struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
 	size_t ahead, struct error **err);
+
+/*
+ * Servers that blobs have been found at are asked directly for some time, up to a minute. What came
+ * was not the blob: ask the registry anew.
+ */
+void registry_forget_redirects(struct registry *r);
 
 /* All of [offset, offset + len) of a blob; also from servers that answer with the whole of it. */
 int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset, void *buf,

@@ -140,7 +140,7 @@ static int ask(struct course *c, struct error **err)
 	int rc;
 
 	c->p->elsewhere = !registry_is_at(c->r, c->p->url);
-	if (c->p->elsewhere) {
+	if (c->p->elsewhere || !c->r->auth) {
 		transfer(c, NULL);
 		return 0;
 	}

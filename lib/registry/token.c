@@ -170,6 +170,14 @@ static int follow(struct registry *r, struct http_request *h, const struct http_
 	return 0;
 }
 
+/* A refresh token that is good no more is 400 by RFC 6749, 5.2. */
+static bool is_refusal(const struct http_request *h, const struct http_answer *a)
+{
+	if (a->end != HTTP_DONE && a->end != HTTP_STOPPED)
+		return false;
+	return a->status == 401 || a->status == 403 || (h->body && a->status == 400);
+}
+
 /* Try until there is an answer that another try would not better. */
 static int ask(struct registry *r, const struct token_query *q, struct http_request *h,
 	struct http_answer *a, char **url, struct error **err)
@@ -195,6 +203,7 @@ static int ask(struct registry *r, const struct token_query *q, struct http_requ
 		if (!retry_worthwhile(&retry, a) || !retry_wait(&retry, a, e->msg)) {
 			if (interrupt_pending())
 				return error_set(err, 0, "interrupted");
+			*q->refused = is_refusal(h, a);
 			*err = take_ptr(e);
 			return -1;
 		}

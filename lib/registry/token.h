@@ -16,6 +16,7 @@ struct token_query {
 	size_t n_scopes;
 	const struct credentials *credentials;
 	struct http_control *control;
+	bool *refused; /* out, where it fails: are the credentials refused? */
 };
 
 /* Fetch one; *expires is in monotonic milliseconds. NULL on error. Wipe it after use. */

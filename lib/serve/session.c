@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "fmt/chunk_index.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
 #include "lib/serve/engine/sources.h"
@@ -15,7 +14,7 @@
 
 enum { FETCH_STEP = 64 * 1024 * 1024 }; /* bytes that are wanted at once to fetch all */
 
-/* ---- the parts ---- */
+/* ---- the bootstrap ---- */
 
 /* Whoever serves lives long and is at home nowhere: "/" becomes its directory. */
 static int make_absolute(struct image_source *image, struct error **err)
@@ -64,16 +63,9 @@ static int check_device(struct session *s, unsigned i, uint64_t *size, struct er
 	return parts_check_device(s->tree, i, l, *size, err);
 }
 
-static int open_tree(struct session *s, struct error **err)
+static int check_devices(struct session *s, uint64_t *sizes, struct error **err)
 {
-	const struct image_layer *l = s->found.bootstrap;
-	CLEANUP_FREE uint64_t *sizes = xcalloc(s->found.n_devices + 1, sizeof(*sizes));
-	CLEANUP_FD int fd = bootstrap_fd(s->image, l, err);
-
-	if (fd < 0)
-		return -1;
-	s->tree = parts_open_verified(fd, l, err);
-	if (!s->tree || parts_check_count(s->tree, &s->found, err) < 0)
+	if (parts_check_count(s->tree, &s->found, err) < 0)
 		return -1;
 	for (unsigned i = 0; i < s->found.n_devices; i++) {
 		if (check_device(s, i, &sizes[i], err) < 0)
@@ -82,14 +74,71 @@ static int open_tree(struct session *s, struct error **err)
 			.session = s, .layer = s->found.devices[i], .size = sizes[i], .fd = -1
 		};
 	}
-	if (parts_validate(fd, &s->found, sizes, err) < 0)
+	return 0;
+}
+
+static int open_tree(struct session *s, int known, struct error **err)
+{
+	const struct image_layer *l = s->found.bootstrap;
+	CLEANUP_FREE uint64_t *sizes = xcalloc(s->found.n_devices + 1, sizeof(*sizes));
+
+	s->bootstrap_fd = known >= 0 ? known : bootstrap_fd(s->image, l, err);
+	if (s->bootstrap_fd < 0)
+		return -1;
+	s->tree = parts_open_verified(s->bootstrap_fd, l, err);
+	if (!s->tree || check_devices(s, sizes, err) < 0)
+		return -1;
+	if (known < 0 && parts_validate(s->bootstrap_fd, &s->found, sizes, err) < 0)
 		return error_wrap(err, "%s, the bootstrap", l->name);
 	return 0;
 }
 
 /* ---- devices ---- */
 
-static int open_raw(struct session_device *d, struct error **err)
+static int open_store(struct session *s, const struct session_options *o, struct error **err)
+{
+	CLEANUP_FREE char *chosen = NULL;
+	const char *dir = o->store;
+	struct store *store;
+
+	if (s->blobs)
+		return 0;
+	if (!dir)
+		dir = chosen = store_default_dir(err);
+	store = dir ? store_open(dir, o->store_limit, err) : NULL;
+	if (!store)
+		return -1;
+	s->blobs = s->own_blobs = blob_set_new(store, false);
+	return 0;
+}
+
+static struct blob_source *own_source(struct session *s)
+{
+	if (!s->source) {
+		s->source = s->image->remote
+				    ? source_registry_new(remote_registry(s->image->remote))
+				    : source_file_new(s->image);
+		s->own_source = true;
+	}
+	return s->source;
+}
+
+static int open_compressed(
+	struct session_device *d, const struct session_options *o, struct error **err)
+{
+	struct session *s = d->session;
+
+	if (open_store(s, o, err) < 0)
+		return -1;
+	d->blob = blob_set_use(s->blobs, d->layer, d->size, own_source(s), err);
+	if (!d->blob)
+		return -1;
+	d->fd = d->blob->fd;
+	return 0;
+}
+
+/* Of a layout: where it lies. */
+static int open_here(struct session_device *d, struct error **err)
 {
 	const struct image_layer *l = d->layer;
 	struct file_range r;
@@ -105,115 +154,71 @@ static int open_raw(struct session_device *d, struct error **err)
 	return error_hint(err, "copying the image again");
 }
 
-static int open_store(struct session *s, const char *dir, struct error **err)
+static int open_raw(struct session_device *d, const struct session_options *o, struct error **err)
 {
-	CLEANUP_FREE char *chosen = NULL;
-	struct registry *registry = NULL;
-
-	if (s->store)
-		return 0;
-	if (!dir)
-		dir = chosen = store_default_dir(err);
-	if (dir)
-		s->store = store_open(dir, s->store_limit, err);
-	if (!s->store)
+	if (!d->session->image->remote && !o->remote)
+		return open_here(d, err);
+	if (open_store(d->session, o, err) < 0)
 		return -1;
-	if (s->image->remote)
-		registry = remote_registry(s->image->remote);
-	s->source = registry ? source_registry_new(&registry, 1) : source_file_new(s->image);
-	return 0;
-}
-
-/* How many frames: an index's size says it, before it is read. */
-static int count_frames(const struct session_device *d, const struct erofs_index *index,
-	uint32_t *n, struct error **err)
-{
-	uint64_t size = index->end - index->offset, frames;
-
-	if (size < CHUNK_INDEX_SKIPPABLE + CHUNK_INDEX_HEADER ||
-		size > CHUNK_INDEX_SKIPPABLE + (uint64_t)RANGE_MAP_BYTES_MAX)
-		return error_set(err, 0, "%s: a chunk index cannot have %" PRIu64 " bytes",
-			d->layer->name, size);
-	size -= CHUNK_INDEX_SKIPPABLE + CHUNK_INDEX_HEADER;
-	frames = size / CHUNK_INDEX_ENTRY;
-	*n = (uint32_t)frames;
-	if (size % CHUNK_INDEX_ENTRY)
-		return error_set(err, 0, "%s: its chunk index has no whole number of entries",
+	/* the store would wait for its filler, which is this process */
+	if (blob_set_has(d->session->blobs, &d->layer->digest))
+		return error_set(err, 0,
+			"%s: an image that is mounted has the same blob compressed",
 			d->layer->name);
+	d->whole = store_whole_blob(
+		blob_set_store(d->session->blobs), d->session->image, d->layer, err);
+	if (!d->whole)
+		return -1;
+	d->fd = store_blob_fd(d->whole);
 	return 0;
 }
 
-static int open_compressed(struct session_device *d, const char *store, struct error **err)
+static int open_devices(struct session *s, const struct session_options *o, struct error **err)
 {
-	struct store_spec spec = { .digest = d->layer->digest, .size = d->size };
-	struct erofs_index index;
+	for (size_t i = 0; i < s->found.n_devices; i++) {
+		struct session_device *d = &s->devices[i];
+		int zstd = erofs_layer_is_zstd(d->layer, err);
 
-	if (erofs_layer_index(d->layer, &index, err) < 0 ||
-		count_frames(d, &index, &spec.n_frames, err) < 0 ||
-		open_store(d->session, store, err) < 0)
-		return -1;
-	spec.index = index.digest;
-	d->cache = store_blob_open_now(d->session->store, &spec, err);
-	return d->cache ? 0 : -1;
-}
-
-static int open_device(struct session_device *d, const char *store, struct error **err)
-{
-	int zstd = erofs_layer_is_zstd(d->layer, err);
-
-	if (zstd < 0)
-		return -1;
-	return zstd ? open_compressed(d, store, err) : open_raw(d, err);
-}
-
-/* For the engine, on one of its threads. */
-static struct range_map *read_index(void *arg, struct error **err)
-{
-	const struct session_device *d = arg;
-	struct blob_source *source = d->session->source;
-	CLEANUP_FREE uint8_t *frame = NULL;
-	struct erofs_index index;
-	struct fault fault;
-	uint64_t size;
-
-	if (erofs_layer_index(d->layer, &index, err) < 0)
-		return NULL;
-	size = index.end - index.offset - CHUNK_INDEX_SKIPPABLE;
-	frame = xmalloc((size_t)size + CHUNK_INDEX_SKIPPABLE); /* count_frames() has bounded it */
-	if (source->read(source, &d->layer->digest, index.offset, frame,
-		    (size_t)size + CHUNK_INDEX_SKIPPABLE, err) < 0)
-		return NULL;
-	if (chunk_index_get_skippable(frame, size, &fault) < 0) {
-		error_set(err, 0, "its chunk index: %s", fault.what);
-		return NULL;
+		if (zstd < 0)
+			return -1;
+		if ((zstd ? open_compressed(d, o, err) : open_raw(d, o, err)) < 0)
+			return -1;
 	}
-	return range_map_new(xmemdup(frame + CHUNK_INDEX_SKIPPABLE, (size_t)size), (size_t)size,
-		index.offset, d->size, &index.digest, err);
+	return 0;
+}
+
+static void device_close(struct session_device *d)
+{
+	if (d->blob)
+		blob_set_drop(d->blob, d->session->source);
+	else if (d->whole)
+		store_blob_close(d->whole);
+	else if (d->fd >= 0)
+		close(d->fd);
 }
 
 /* ---- the session ---- */
 
-static int open_all(struct session *s, const char *store, struct error **err)
+static int open_all(struct session *s, const struct session_options *o, struct error **err)
 {
 	if (make_absolute(s->image, err) < 0 || erofs_image_find(&s->found, s->image, err) < 0)
 		return -1;
 	s->devices = xcalloc(s->found.n_devices + 1, sizeof(*s->devices));
-	if (open_tree(s, err) < 0)
+	if (open_tree(s, o->bootstrap_fd, err) < 0)
 		return -1;
-	for (size_t i = 0; i < s->found.n_devices; i++)
-		if (open_device(&s->devices[i], store, err) < 0)
-			return -1;
-	return 0;
+	return open_devices(s, o, err);
 }
 
 struct session *session_open(
-	struct image_source *image, const char *store, uint64_t store_limit, struct error **err)
+	struct image_source *image, const struct session_options *o, struct error **err)
 {
 	CLEANUP_SESSION struct session *s = xzalloc(sizeof(*s));
 
 	s->image = image;
-	s->store_limit = store_limit;
-	if (open_all(s, store, err) == 0)
+	s->blobs = o->blobs;
+	s->source = o->source;
+	s->bootstrap_fd = -1;
+	if (open_all(s, o, err) == 0)
 		return take_ptr(s);
 	error_wrap(err, "%s", image->ref.spec);
 	return NULL;
@@ -221,81 +226,59 @@ struct session *session_open(
 
 int session_start(struct session *s, struct error **err)
 {
-	if (!s->source)
-		return 0;
-	s->engine = engine_start(&ENGINE_OPTIONS_DEFAULT, err);
-	if (!s->engine)
-		return -1;
-	for (size_t i = 0; i < s->found.n_devices; i++) {
-		struct session_device *d = &s->devices[i];
-		const struct served_blob_parts parts = { .cache = d->cache,
-			.open_index = read_index,
-			.arg = d,
-			.source = s->source,
-			.digest = d->layer->digest,
-			.name = d->layer->name };
-
-		if (!d->cache)
-			continue;
-		d->fd = store_blob_fd(d->cache);
-		d->cache = NULL;
-		d->blob = engine_add(s->engine, &parts);
-	}
-	return 0;
+	return s->own_blobs ? blob_set_start(s->own_blobs, err) : 0;
 }
 
 void session_prefetch(struct session *s)
 {
 	for (size_t i = 0; i < s->found.n_devices; i++)
 		if (session_lacks(&s->devices[i]))
-			engine_prefetch(s->devices[i].blob);
+			engine_prefetch(s->devices[i].blob->served);
 }
 
-static int fetch_device(const struct session_device *d, struct error **err)
+static int fetch_device(
+	const struct session_device *d, const _Atomic bool *gone, struct error **err)
 {
 	for (uint64_t at = 0; session_lacks(d) && at < d->size; at += FETCH_STEP) {
-		int code = engine_need(d->blob, at, FETCH_STEP);
+		int code = engine_need(d->blob->served, at, FETCH_STEP);
 
 		if (code)
 			return error_set(err, code, "%s: cannot fetch it", d->layer->name);
-		if (interrupt_pending())
+		if (interrupt_pending() || (gone && *gone))
 			return error_set(err, 0, "interrupted");
 	}
 	return 0;
 }
 
-int session_fetch_all(struct session *s, struct error **err)
+int session_fetch_all(struct session *s, const _Atomic bool *gone, struct error **err)
 {
 	for (size_t i = 0; i < s->found.n_devices; i++)
-		if (fetch_device(&s->devices[i], err) < 0)
+		if (fetch_device(&s->devices[i], gone, err) < 0)
 			return -1;
 	return 0;
 }
 
-static void device_close(struct session_device *d)
+void session_forget_tree(struct session *s)
 {
-	if (d->blob)
-		engine_remove(d->blob);
-	else if (d->cache)
-		store_blob_close(d->cache);
-	else if (d->fd >= 0)
-		close(d->fd);
+	cleanup_bootstrap_(&s->tree);
+	s->tree = NULL;
+	cleanup_fd_(&s->bootstrap_fd);
+	s->bootstrap_fd = -1;
 }
 
 void session_close(struct session *s)
 {
 	if (!s)
 		return;
-	if (s->engine && s->image->remote) /* or a slow registry would be waited for */
+	if (s->own_blobs && s->image->remote) /* or a slow registry would be waited for */
 		registry_cancel(remote_registry(s->image->remote));
 	for (size_t i = 0; s->devices && i < s->found.n_devices; i++)
 		if (s->devices[i].session)
 			device_close(&s->devices[i]);
-	engine_stop(s->engine);
-	if (s->source)
+	blob_set_free(s->own_blobs);
+	if (s->own_source)
 		s->source->close(s->source);
-	store_close(s->store);
-	cleanup_bootstrap_(&s->tree);
+	session_forget_tree(s);
 	erofs_found_free(&s->found);
 	free(s->devices);
 	free(s);

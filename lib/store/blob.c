@@ -232,6 +232,51 @@ static int become_private(struct store_blob *b, struct error **err)
 	return 0;
 }
 
+/* What the map on the disk says is there: each of its bits came after its data. */
+static int read_foreign_map(struct store_blob *b, struct error **err)
+{
+	char name[STORE_NAME_MAX];
+	uint32_t present = 0;
+	map_fault why;
+	CLEANUP_FD int fd = openat(
+		b->store->blobs_fd, store_name(&b->digest, STORE_MAP, name), O_RDONLY | open_flags);
+
+	b->synced = xcalloc(map_words(b->map.n_frames) + 1, sizeof(*b->synced));
+	why = fd < 0 ? "it has no map" : map_check_header(fd, &b->map);
+	if (!why)
+		why = map_read_bits(fd, b->map.n_frames, b->synced, &present);
+	atomic_store(&b->present, present);
+	if (!why)
+		return 0;
+	error_set(err, 0, "%s: another process fills it, and not for this image: %s", b->path, why);
+	return error_hint(err, "again when that process is done with it");
+}
+
+/* Under the store's lock: whoever sets it aside or completes it does so before or after us. */
+static int become_guest(struct store_blob *b, struct error **err)
+{
+	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
+	size_t n = map_words(b->map.n_frames);
+	char name[STORE_NAME_MAX];
+	struct stat st;
+
+	if (!locked || read_foreign_map(b, err) < 0)
+		return -1;
+	b->cache_fd = openat(
+		b->store->blobs_fd, store_name(&b->digest, STORE_CACHE, name), O_RDWR | open_flags);
+	if (b->cache_fd < 0 || fstat(b->cache_fd, &st) < 0)
+		return error_set(err, errno, "cannot open %s", b->path);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != b->map.size)
+		return error_set(err, 0, "%s is not what its map says", b->path);
+	lock_try(b->cache_fd, LOCK_SH);
+	log_debug("%s: another process fills it, too", b->path);
+	b->next = xcalloc(n + 1, sizeof(*b->next));
+	b->bits = xcalloc(n + 1, sizeof(*b->bits));
+	for (size_t i = 0; i < n; i++)
+		atomic_init(&b->bits[i], b->synced[i]);
+	return 0;
+}
+
 static struct store_blob *blob_begin(
 	struct store *s, const struct store_spec *spec, struct error **err)
 {
@@ -269,6 +314,17 @@ struct store_blob *store_blob_open_now(
 	enum take t = b ? take_or_create(b, err) : TAKE_FAILED;
 
 	if (t == TAKE_BUSY && become_private(b, err) == 0)
+		t = TAKE_DONE;
+	return t == TAKE_DONE ? take_ptr(b) : NULL;
+}
+
+struct store_blob *store_blob_open_shared(
+	struct store *s, const struct store_spec *spec, struct error **err)
+{
+	CLEANUP_STORE_BLOB struct store_blob *b = blob_begin(s, spec, err);
+	enum take t = b ? take_or_create(b, err) : TAKE_FAILED;
+
+	if (t == TAKE_BUSY && become_guest(b, err) == 0)
 		t = TAKE_DONE;
 	return t == TAKE_DONE ? take_ptr(b) : NULL;
 }

@@ -13,8 +13,9 @@ struct store_blob {
 	struct presence_map map;
 	char *path; /* of the cache */
 	int cache_fd; /* flock() shared: in use */
-	/* flock() exclusive: the filler. -1: the blob was complete when it was opened, or it is a
-	 * private copy, whose cache has no name. */
+	/* flock() exclusive: the filler. -1: the blob was complete when it was opened, or another
+	 * process is its filler. Then the cache is a private copy without a name, or (`next`) the
+	 * one that the other fills, too. */
 	int map_fd;
 
 	/* Those that are set: written, fit to be read. NULL: all. */
@@ -24,7 +25,7 @@ struct store_blob {
 	pthread_rwlock_t writing;
 
 	pthread_mutex_t sync_lock; /* one sync at a time; for `synced` and `next` */
-	uint64_t *synced; /* those that are in the map on the disk */
+	uint64_t *synced; /* those that are in the map on the disk; without a map, on the disk */
 	uint64_t *next; /* those that a sync is about */
 
 	pthread_mutex_t fill_lock; /* for `filling` and the claim */

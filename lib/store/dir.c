@@ -141,8 +141,8 @@ static int check_version(const struct store *s, struct error **err)
  */
 static int check_foreign(const struct store *s, struct error **err)
 {
-	static const char *const known[] = { ".", "..", "lock", "aside", VERSION_NAME, "rw",
-		"lost+found" };
+	static const char *const known[] = { ".", "..", "lock", "aside", "mounts", VERSION_NAME,
+		"rw", "lost+found" };
 	bool blobs = false, foreign = false;
 	CLEANUP_CLOSEDIR DIR *d = store_opendir(s->fd);
 	struct dirent *e;
@@ -194,11 +194,11 @@ static int write_version(struct store *s, struct error **err)
 	return 0;
 }
 
-static int open_inside(struct store *s, struct error **err)
+static int open_inside(struct store *s, int at, struct error **err)
 {
 	int have;
 
-	s->fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->fd = openat(at, at == AT_FDCWD ? s->dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->fd < 0)
 		return error_set(err, errno, "cannot open the store %s", s->dir);
 	if (check_owner(s, err) < 0)
@@ -216,21 +216,34 @@ static int open_inside(struct store *s, struct error **err)
 	return have ? 0 : write_version(s, err);
 }
 
-struct store *store_open(const char *dir, uint64_t limit, struct error **err)
+struct store *store_open_at(int at, const char *dir, uint64_t limit, struct error **err)
 {
 	CLEANUP_STORE struct store *s = xzalloc(sizeof(*s));
 
 	s->fd = s->blobs_fd = s->aside_fd = s->lock_fd = -1;
 	pthread_mutex_init(&s->mutex, NULL);
 	s->limit = limit;
+	s->dir = xstrdup(dir);
+	return open_inside(s, at, err) < 0 ? NULL : take_ptr(s);
+}
+
+struct store *store_open(const char *dir, uint64_t limit, struct error **err)
+{
+	CLEANUP_FREE char *absolute = NULL;
+
 	if (make_parents(dir, err) < 0)
 		return NULL;
-	s->dir = realpath(dir, NULL);
-	if (!s->dir) {
+	absolute = realpath(dir, NULL);
+	if (!absolute) {
 		error_set(err, errno, "cannot open the store %s", dir);
 		return NULL;
 	}
-	return open_inside(s, err) < 0 ? NULL : take_ptr(s);
+	return store_open_at(AT_FDCWD, absolute, limit, err);
+}
+
+const char *store_dir(const struct store *s)
+{
+	return s->dir;
 }
 
 void store_close(struct store *s)

@@ -13,7 +13,8 @@ struct store {
 	char *dir; /* absolute */
 	uint64_t limit; /* 0: the disk's alone */
 	int fd, blobs_fd, aside_fd; /* directories */
-	int lock_fd; /* flock(): the other processes' turn (lock.h) */
+	int lock_fd; /* flock(): the other processes' turn (lock.h); says what is promised
+			(reserve.c) */
 	pthread_mutex_t mutex; /* the other threads' turn, for they share lock_fd */
 };
 

@@ -32,6 +32,16 @@ uint32_t store_blob_present(const struct store_blob *b)
 	return atomic_load(&b->present);
 }
 
+uint32_t store_blob_n_frames(const struct store_blob *b)
+{
+	return b->map.n_frames;
+}
+
+uint64_t store_blob_size(const struct store_blob *b)
+{
+	return b->map.size;
+}
+
 bool store_blob_is_complete(const struct store_blob *b)
 {
 	return store_blob_present(b) == b->map.n_frames;
@@ -123,8 +133,9 @@ static int sync_locked(struct store_blob *b, struct error **err)
 			forget_unsynced(b);
 			return -1;
 		}
-		if (map_write_bits(b->map_fd, b->map.n_frames, b->next, b->synced) < 0 ||
-			io_sync(b->map_fd) < 0)
+		if (b->map_fd >= 0 &&
+			(map_write_bits(b->map_fd, b->map.n_frames, b->next, b->synced) < 0 ||
+				io_sync(b->map_fd) < 0))
 			return write_error(b, err, "write the map of");
 		memcpy(b->synced, b->next, map_words(b->map.n_frames) * sizeof(*b->next));
 	}
@@ -137,7 +148,7 @@ int store_blob_sync(struct store_blob *b, struct error **err)
 {
 	int rc;
 
-	if (!b->bits || b->map_fd < 0)
+	if (!b->bits || !b->next) /* complete, or a private copy */
 		return 0;
 	pthread_mutex_lock(&b->sync_lock);
 	rc = sync_locked(b, err);

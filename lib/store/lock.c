@@ -19,6 +19,7 @@
 #include "lib/base/log.h"
 
 enum { LOCK_PAUSE_MAX = 20 }; /* milliseconds */
+enum use { USE_NONE, USE_OTHERS, USE_UNKNOWN };
 
 int store_pause(unsigned *ms, unsigned max, struct error **err)
 {
@@ -73,7 +74,7 @@ void store_unlock(struct store *s)
  * signal, which must be one that is ignored by default. Of our own processes nobody does: they open
  * under the store's lock.
  */
-static bool is_open_elsewhere(int fd)
+static enum use look_for_others(int fd)
 {
 	bool refused;
 
@@ -81,12 +82,12 @@ static bool is_open_elsewhere(int fd)
 	refused = fcntl(fd, F_SETLEASE, F_WRLCK) < 0;
 	if (!refused) {
 		fcntl(fd, F_SETLEASE, F_UNLCK);
-		return false;
+		return USE_NONE;
 	}
 	if (errno == EAGAIN || errno == EBUSY)
-		return true;
+		return USE_OTHERS;
 	log_debug("no leases here (%s): mounts are not seen", strerror(errno));
-	return false;
+	return USE_UNKNOWN;
 }
 
 bool store_in_use(const struct store *s, const struct digest *d)
@@ -97,5 +98,14 @@ bool store_in_use(const struct store *s, const struct digest *d)
 
 	if (fd < 0) /* another program's lease is a use as well (open(2), EWOULDBLOCK) */
 		return errno == EWOULDBLOCK;
-	return lock_try(fd, LOCK_EX) == LOCK_BUSY || is_open_elsewhere(fd);
+	return lock_try(fd, LOCK_EX) == LOCK_BUSY || look_for_others(fd) == USE_OTHERS;
+}
+
+bool store_file_in_use(int dir, const char *name)
+{
+	CLEANUP_FD int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == EWOULDBLOCK;
+	return look_for_others(fd) != USE_NONE;
 }

@@ -7,8 +7,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "fmt/le.h"
+#include "lib/base/log.h"
 #include "lib/base/text.h"
 #include "lib/store/blob.h"
 #include "lib/store/evict.h"
@@ -67,22 +71,59 @@ static int measure_own(struct usage *u, const struct store_blob *b, uint64_t byt
 	return 0;
 }
 
-static int measure(struct usage *u, const struct store_blob *b, uint64_t bytes,
-	const struct holdings *h, struct error **err)
+static int measure_disk(
+	struct usage *u, const struct store_blob *b, uint64_t bytes, struct error **err)
 {
 	const struct store *s = b->store;
 	struct statvfs vfs;
 
 	if (measure_own(u, b, bytes) < 0 || fstatvfs(s->blobs_fd, &vfs) < 0)
 		return error_set(err, errno, "cannot see how much space %s has", s->dir);
-	u->aside = store_aside_bytes(s);
 	u->free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	return 0;
+}
+
+static void measure_all(struct usage *u, const struct store_blob *b, const struct holdings *h)
+{
+	u->aside = store_aside_bytes(b->store);
 	for (size_t i = 0; i < h->n; i++) {
 		u->taken = add(u->taken, h->of[i].taken);
 		if (!digest_equal(&h->of[i].digest, &b->digest))
 			u->promised = add(u->promised, excess(h->of[i].claim, h->of[i].taken));
 	}
-	return 0;
+}
+
+/*
+ * Looking at all blobs takes long where there are a thousand. So the lock's file says what was
+ * promised at most: what the last look has found, and what was reserved since. What is written, and
+ * who dies, make that less, which only the next look finds. While the disk has room for so much,
+ * nobody needs to look. The number is there twice, once inverted: else it is none.
+ */
+static bool promised_at_most(const struct store *s, uint64_t *sum)
+{
+	uint8_t bytes[16];
+
+	if (pread(s->lock_fd, bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return false;
+	*sum = get_le64(bytes);
+	return get_le64(bytes + 8) == ~*sum;
+}
+
+static void note_promised(const struct store *s, uint64_t sum)
+{
+	uint8_t bytes[16];
+
+	put_le64(bytes, sum);
+	put_le64(bytes + 8, ~sum);
+	if (pwrite(s->lock_fd, bytes, sizeof(bytes), 0) != sizeof(bytes) &&
+		ftruncate(s->lock_fd, 0) < 0)
+		log_warn("cannot write to %s/lock: %s", s->dir, strerror(errno));
+}
+
+static bool fits_surely(const struct store *s, struct usage *u)
+{
+	return !s->limit && promised_at_most(s, &u->promised) &&
+	       add(u->promised, u->wanted) <= u->free;
 }
 
 static int no_room(
@@ -105,26 +146,24 @@ static int no_room(
 }
 
 /* Both bounds count the same bytes: what is evicted helps with the one as with the other. */
-static int make_room(
-	const struct store_blob *b, uint64_t bytes, uint64_t *claim, struct error **err)
+static int make_room(const struct store_blob *b, struct usage *u, struct error **err)
 {
 	CLEANUP_HOLDINGS struct holdings h = { 0 };
 	struct store *s = b->store;
-	struct usage u = { 0 };
 	uint64_t need, gain, total;
 
-	if (holdings_read(&h, s, err) < 0 || measure(&u, b, bytes, &h, err) < 0)
+	if (holdings_read(&h, s, err) < 0)
 		return -1;
-	*claim = u.claim;
-	total = add(add(add(u.taken, u.aside), u.promised), u.wanted);
-	need = excess(add(u.promised, u.wanted), u.free);
+	measure_all(u, b, &h);
+	total = add(add(add(u->taken, u->aside), u->promised), u->wanted);
+	need = excess(add(u->promised, u->wanted), u->free);
 	if (s->limit && excess(total, s->limit) > need)
 		need = excess(total, s->limit);
-	if (!need || !u.wanted)
+	if (!need || !u->wanted)
 		return 0;
-	gain = evict_choose(s, &h, &b->digest, excess(need, u.aside));
-	if (add(gain, u.aside) < need)
-		return no_room(s, &u, gain, err);
+	gain = evict_choose(s, &h, &b->digest, excess(need, u->aside));
+	if (add(gain, u->aside) < need)
+		return no_room(s, u, gain, err);
 	store_aside_remove(s);
 	return evict_chosen(s, &h, err);
 }
@@ -132,11 +171,18 @@ static int make_room(
 static int reserve(struct store_blob *b, uint64_t bytes, struct error **err)
 {
 	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
-	uint64_t claim;
+	struct usage own = { 0 }, u;
 
-	if (!locked || make_room(b, bytes, &claim, err) < 0)
+	if (!locked || measure_disk(&own, b, bytes, err) < 0)
 		return -1;
-	if (map_write_claim(b->map_fd, claim) < 0)
+	u = own;
+	if (!fits_surely(b->store, &u)) {
+		u = own;
+		if (make_room(b, &u, err) < 0)
+			return -1;
+	}
+	note_promised(b->store, add(u.promised, u.wanted));
+	if (map_write_claim(b->map_fd, u.claim) < 0)
 		return error_set(err, errno, "cannot write the map of %s", b->path);
 	b->reserved = add(b->reserved, bytes);
 	return 0;

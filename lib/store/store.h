@@ -37,7 +37,14 @@ char *store_default_dir(struct error **err);
  * another user, or that others may write to.
  */
 struct store *store_open(const char *dir, uint64_t limit, struct error **err);
+/*
+ * The same, for a directory that is open: its files are opened through `at` (which stays the
+ * caller's and may be a mount of its own), `dir` is its absolute path for everyone else.
+ */
+struct store *store_open_at(int at, const char *dir, uint64_t limit, struct error **err);
 void store_close(struct store *s); /* after its blobs; NULL is allowed */
+/* Its absolute path. */
+const char *store_dir(const struct store *s);
 
 /* What a blob is; all of it must match what an existing cache says of itself. */
 struct store_spec {
@@ -64,6 +71,14 @@ struct store_blob *store_blob_open(
 struct store_blob *store_blob_open_now(
 	struct store *s, const struct store_spec *spec, struct error **err);
 /*
+ * The same for those whose cache must be the one that has the name, for the kernel reads it: while
+ * another process fills the blob, both write to the same cache, each frame the same verified bytes;
+ * which are there, each knows of its own, and what the map on the disk said at the beginning. An
+ * error when that process fills it by another chunk index.
+ */
+struct store_blob *store_blob_open_shared(
+	struct store *s, const struct store_spec *spec, struct error **err);
+/*
  * Syncs what was written, but not after an interrupt, for it takes its time (bits that were not
  * synced are lost, no more), and lets go of the lock. No call on the blob may be under way.
  */
@@ -86,6 +101,10 @@ int store_blob_check_path(const struct store_blob *b, struct error **err);
  * begins anew. Closes the blob.
  */
 int store_blob_discard(struct store_blob *b, struct error **err);
+
+/* As its spec says. */
+uint32_t store_blob_n_frames(const struct store_blob *b);
+uint64_t store_blob_size(const struct store_blob *b);
 
 /* On any thread. */
 bool store_blob_has(const struct store_blob *b, uint32_t frame);
@@ -137,6 +156,13 @@ int store_list(struct store *s, struct store_entry **list, size_t *n, struct err
  * that freed, and how many blobs were evicted. What is in use is no error.
  */
 int store_prune(struct store *s, uint64_t keep, uint64_t *freed, size_t *n, struct error **err);
+
+/*
+ * Has somebody else this file open: any process, or the kernel for a mount, in whichever namespace?
+ * False when it is not there; true when it cannot be known, on a filesystem without leases
+ * (fcntl(2)).
+ */
+bool store_file_in_use(int dir, const char *name);
 
 static inline void cleanup_store_(struct store **s)
 {

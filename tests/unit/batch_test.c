@@ -261,7 +261,7 @@ static void a_copied_entry_is_its_own(void)
 
 int main(void)
 {
-	alarm(60);
+	alarm(300);
 	RUN(there_are_as_many_batches_as_were_asked_for);
 	RUN(the_last_quarter_is_for_the_urgent);
 	RUN(a_single_batch_serves_the_urgent_and_others);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
- * Where blobs come from: which mirror is asked when (registry_read_blob() and the clock are the
- * test's, by --wrap), and layouts.
+ * Where blobs come from: which mirror is asked when (the clock is the test's, by --wrap), and
+ * layouts.
  */
 #include "config.h"
 
@@ -18,26 +18,46 @@
 
 enum { PLACES = 3 };
 
-static char names[PLACES]; /* a registry is its place in here */
-static bool fails[PLACES];
+struct place {
+	struct blob_source source;
+	int fails; /* with this code */
+	unsigned blamed, cancelled, closed;
+};
+
+static struct place places[PLACES];
 static char asked[64]; /* 'a', 'b', 'c' for each request */
 static time_t seconds; /* now */
 
-int __wrap_registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset,
-	void *buf, size_t len, struct error **err);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 int __real_clock_gettime(clockid_t clock, struct timespec *t);
 
-int __wrap_registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset,
+static int place_read(struct blob_source *s, const struct digest *digest, uint64_t offset,
 	void *buf, size_t len, struct error **err)
 {
-	size_t i = (size_t)((char *)r - names), n = strlen(asked);
+	const struct place *p = (const struct place *)s;
+	size_t i = (size_t)(p - places), n = strlen(asked);
 
 	asked[n] = (char)('a' + i);
-	if (fails[i])
-		return error_set(err, EIO, "place %zu", i);
+	if (p->fails)
+		return error_set(err, p->fails, "place %zu", i);
 	memset(buf, 'a' + (int)i, len);
 	return 0;
+}
+
+static void place_blame(struct blob_source *s)
+{
+	((struct place *)s)->blamed++;
+}
+
+static void place_cancel(struct blob_source *s, const struct digest *digest)
+{
+	CHECK(digest->bytes[0] == 7);
+	((struct place *)s)->cancelled++;
+}
+
+static void place_close(struct blob_source *s)
+{
+	((struct place *)s)->closed++;
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
@@ -50,14 +70,21 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
 
 static struct blob_source *open_mirrors(size_t n)
 {
-	struct registry *places[PLACES];
+	struct blob_source *sources[PLACES];
 
 	seconds = 1000;
 	memset(asked, 0, sizeof(asked));
-	memset(fails, 0, sizeof(fails));
-	for (size_t i = 0; i < n; i++)
-		places[i] = (struct registry *)&names[i];
-	return source_registry_new(places, n);
+	for (size_t i = 0; i < n; i++) {
+		places[i] = (struct place){
+			.source = { .read = place_read,
+				.blame = i ? place_blame : NULL,
+				.cancel = i ? place_cancel : NULL,
+				.close = place_close,
+				.gap = i * 10 },
+		};
+		sources[i] = &places[i].source;
+	}
+	return source_chain_new(sources, n);
 }
 
 /* Who answers; '-': nobody. What was asked is in `asked`. */
@@ -66,10 +93,12 @@ static char read_one(struct blob_source *s)
 	CLEANUP_ERROR struct error *err = NULL;
 	struct digest d = { 0 };
 	char c = '-';
+	int rc;
 
 	memset(asked, 0, sizeof(asked));
-	if (s->read(s, &d, 5, &c, 1, &err) < 0)
-		CHECK(err != NULL);
+	rc = s->read(s, &d, 5, &c, 1, &err);
+	CHECK((rc < 0) == (err != NULL));
+	CHECK(rc < 0 || rc == (strlen(asked) > 1)); /* 1: somebody else failed first */
 	return c;
 }
 
@@ -79,7 +108,7 @@ static void mirrors_are_asked_in_their_order(void)
 
 	CHECK(read_one(s) == 'a');
 	CHECK_STR(asked, "a");
-	fails[0] = true;
+	places[0].fails = EIO;
 	CHECK(read_one(s) == 'b');
 	CHECK_STR(asked, "ab");
 	s->close(s);
@@ -89,13 +118,13 @@ static void a_mirror_that_failed_is_asked_last_for_a_while(void)
 {
 	struct blob_source *s = open_mirrors(3);
 
-	fails[0] = true;
+	places[0].fails = EIO;
 	CHECK(read_one(s) == 'b');
-	fails[0] = false;
+	places[0].fails = 0;
 	seconds += 29;
 	CHECK(read_one(s) == 'b');
 	CHECK_STR(asked, "b");
-	fails[1] = fails[2] = true;
+	places[1].fails = places[2].fails = EIO;
 	CHECK(read_one(s) == 'a');
 	CHECK_STR(asked, "bca");
 	seconds += 1;
@@ -109,7 +138,7 @@ static void the_while_doubles_up_to_ten_minutes(void)
 	static const unsigned want[] = { 30, 60, 120, 240, 480, 600, 600 };
 	struct blob_source *s = open_mirrors(2);
 
-	fails[0] = true;
+	places[0].fails = EIO;
 	for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
 		CHECK(read_one(s) == 'b');
 		CHECK_STR(asked, "ab");
@@ -118,9 +147,9 @@ static void the_while_doubles_up_to_ten_minutes(void)
 		CHECK_STR(asked, "b");
 		seconds += 1;
 	}
-	fails[0] = false;
+	places[0].fails = 0;
 	CHECK(read_one(s) == 'a'); /* all is forgiven */
-	fails[0] = true;
+	places[0].fails = EIO;
 	CHECK(read_one(s) == 'b');
 	seconds += 30;
 	read_one(s);
@@ -136,7 +165,9 @@ static void a_mirror_that_gives_wrong_bytes_is_asked_last(void)
 	s->blame(s);
 	CHECK(read_one(s) == 'b');
 	CHECK_STR(asked, "b");
+	CHECK_U64(places[1].blamed, 0);
 	s->blame(s);
+	CHECK_U64(places[1].blamed, 1);
 	CHECK(read_one(s) == 'a'); /* nobody is better */
 	s->close(s);
 }
@@ -145,12 +176,41 @@ static void when_nobody_answers_all_were_asked(void)
 {
 	struct blob_source *s = open_mirrors(3);
 
-	memset(fails, true, sizeof(fails));
+	for (unsigned i = 0; i < PLACES; i++)
+		places[i].fails = EIO;
 	CHECK(read_one(s) == '-');
 	CHECK_STR(asked, "abc");
 	CHECK(read_one(s) == '-');
 	CHECK_STR(asked, "abc");
 	s->close(s);
+	seconds = 0;
+}
+
+static void what_is_given_up_is_nobodys_fault(void)
+{
+	struct blob_source *s = open_mirrors(3);
+
+	places[0].fails = ECANCELED;
+	CHECK(read_one(s) == '-');
+	CHECK_STR(asked, "a");
+	places[0].fails = 0;
+	CHECK(read_one(s) == 'a');
+	s->close(s);
+	seconds = 0;
+}
+
+static void all_are_cancelled_and_closed_together(void)
+{
+	struct blob_source *s = open_mirrors(3);
+	struct digest d = { .bytes = { 7 } };
+
+	CHECK_U64(s->gap, 20);
+	s->cancel(s, &d);
+	CHECK_U64(places[1].cancelled, 1);
+	CHECK_U64(places[2].cancelled, 1);
+	s->close(s);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_U64(places[i].closed, 1);
 	seconds = 0;
 }
 
@@ -224,6 +284,8 @@ int main(void)
 	RUN(the_while_doubles_up_to_ten_minutes);
 	RUN(a_mirror_that_gives_wrong_bytes_is_asked_last);
 	RUN(when_nobody_answers_all_were_asked);
+	RUN(what_is_given_up_is_nobodys_fault);
+	RUN(all_are_cancelled_and_closed_together);
 	RUN(a_layout_gives_ranges_of_its_blobs);
 	return tap_done();
 }

@@ -349,7 +349,7 @@ static void run_all(void)
 
 int main(void)
 {
-	alarm(120); /* a feeder that is never resumed is a hang */
+	alarm(300); /* a feeder that is never resumed is a hang */
 	run_all();
 	zstd = true;
 	run_all();

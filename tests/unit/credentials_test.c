@@ -5,15 +5,19 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/registry/auth_file.h"
@@ -696,6 +700,13 @@ static bool is_alive(const char *pid_file)
 	return !pid || (line && !strstr(line, ") Z "));
 }
 
+static int asked(struct credentials *c, unsigned seconds, struct error **err)
+{
+	const struct helper_query q = { .name = "test", .server = "h.example", .seconds = seconds };
+
+	return helper_program_get(c, &q, err);
+}
+
 static void a_helper_that_hangs_is_ended_with_what_it_started(void)
 {
 	CLEANUP_FREE char *pid = xasprintf("%s/pid", home);
@@ -705,10 +716,10 @@ static void a_helper_that_hangs_is_ended_with_what_it_started(void)
 	time_t before = time(NULL);
 
 	put_helper("test", script);
-	CHECK(helper_program_get(&c, "test", "h.example", 2, &err) < 0);
+	CHECK(asked(&c, 2, &err) < 0);
 	CHECK(err && strstr(err->msg, "docker-credential-test: no answer within 2 s"));
 	CHECK(time(NULL) - before < 60);
-	for (int i = 0; i < 100 && is_alive(pid); i++)
+	for (int i = 0; i < 1200 && is_alive(pid); i++)
 		poll(NULL, 0, 50);
 	CHECK(!is_alive(pid));
 }
@@ -719,8 +730,151 @@ static void a_helper_that_closes_its_output_and_stays_is_ended(void)
 	CLEANUP_ERROR struct error *err = NULL;
 
 	put_helper("test", "exec >&-; exec sleep 300");
-	CHECK(helper_program_get(&c, "test", "h.example", 1, &err) < 0);
+	CHECK(asked(&c, 1, &err) < 0);
 	CHECK(err && strstr(err->msg, "no answer within 1 s"));
+}
+
+/* ---- for somebody else ---- */
+
+static const struct caller somebody = { .uid = 4711, .gid = 4712 };
+
+static struct credentials_options for_somebody(const char *authfile)
+{
+	return (struct credentials_options){ .authfile = authfile, .caller = &somebody };
+}
+
+static void nothing_usual_is_read_for_somebody_else(void)
+{
+	const struct credentials_options o = for_somebody(NULL);
+
+	put_auth(".docker/config.json", "h.example", "mine:" SECRET);
+	put_auth("named.json", "h.example", "named:" SECRET);
+	CLEANUP_FREE char *named = xasprintf("%s/named.json", home);
+
+	setenv("REGISTRY_AUTH_FILE", named, 1);
+	CHECK(finds_with(&o, "h.example", "a", "none"));
+	unsetenv("REGISTRY_AUTH_FILE");
+}
+
+static void a_file_is_read_with_the_rights_of_who_names_it(void)
+{
+	CLEANUP_FREE char *path = NULL, *error = NULL;
+	CLEANUP_FREE char *text = file_of("h.example", "user:" SECRET);
+
+	path = put("auth.json", text);
+	error = xasprintf(
+		"error: credentials for h.example: %s: cannot open it: Permission denied", path);
+
+	const struct credentials_options o = for_somebody(path);
+
+	CHECK(chmod(home, 0755) == 0);
+	CHECK(chmod(path, 0600) == 0);
+	CHECK(finds_with(&o, "h.example", "a", error));
+	CHECK(chown(path, somebody.uid, 0) == 0);
+	CHECK(finds_with(&o, "h.example", "a", "user:" SECRET));
+}
+
+static void a_pipe_does_not_hold_up_who_reads_for_somebody_else(void)
+{
+	CLEANUP_FREE char *path = xasprintf("%s/fifo", home);
+	CLEANUP_FREE char *error =
+		xasprintf("error: credentials for h.example: %s: not a regular file", path);
+	const struct credentials_options o = for_somebody(path);
+
+	CHECK(chmod(home, 0755) == 0);
+	CHECK(mkfifo(path, 0666) == 0);
+	CHECK(chmod(path, 0666) == 0);
+	CHECK(finds_with(&o, "h.example", "a", error));
+}
+
+static void a_helper_has_the_rights_of_who_names_it(void)
+{
+	CLEANUP_FREE char *path = put("auth.json", "{\"credsStore\": \"test\"}");
+	const struct credentials_options o = for_somebody(path);
+
+	CHECK(chmod(home, 0755) == 0);
+	CHECK(chmod(path, 0644) == 0);
+	CLEANUP_FREE char *bin = xasprintf("%s/bin", home);
+
+	put_helper("test", "printf '{\"Username\":\"%s:%s:%s\",\"Secret\":\"%s\"}' \"$(id -u)\" "
+			   "\"$(id -g)\" \"$(id -G)\" \"$REGISTRY_AUTH_FILE$HOME$PWD\"");
+	CHECK(chmod(bin, 0755) == 0);
+	setenv("REGISTRY_AUTH_FILE", "/mine", 1);
+	CHECK(finds_with(&o, "h.example", "a", "4711:4712:4712:/"));
+	unsetenv("REGISTRY_AUTH_FILE");
+}
+
+static void a_helper_that_somebody_else_may_not_run_is_an_error(void)
+{
+	CLEANUP_FREE char *path = put("auth.json", "{\"credsStore\": \"nowhere\"}"), *got = NULL;
+	const struct credentials_options o = for_somebody(path);
+
+	CHECK(chmod(home, 0755) == 0);
+	CHECK(chmod(path, 0644) == 0);
+	got = found_for(&o, "h.example", "a");
+	CHECK(strstr(got, "docker-credential-nowhere: cannot run this program: ") != NULL);
+}
+
+/* A process that waits for a helper is killed: so is the helper, at once or by its alarm. */
+static bool helper_ends(const struct caller *caller, unsigned seconds)
+{
+	CLEANUP_FREE char *pid_file = xasprintf("%s/pids/pid", home), *bin = NULL;
+	CLEANUP_FREE char *script = xasprintf("echo $$ >%s; exec sleep 300", pid_file);
+	const struct helper_query q = {
+		.name = "test", .server = "h.example", .seconds = seconds, .caller = caller
+	};
+	CLEANUP_FREE char *pids = xasprintf("%s/pids", home), *text = NULL;
+	struct credentials c;
+	struct error *err = NULL;
+	pid_t waiting;
+
+	bin = xasprintf("%s/bin", home);
+	put_helper("test", script);
+	CHECK(mkdir(pids, 0777) == 0 && chmod(pids, 0777) == 0 && chmod(home, 0755) == 0 &&
+		chmod(bin, 0755) == 0);
+	waiting = fork();
+	if (waiting == 0)
+		_exit(helper_program_get(&c, &q, &err) == 0);
+	for (int i = 0; i < 1200; i++) {
+		CLEANUP_FREE char *now = access(pid_file, R_OK) ? NULL : read_file(pid_file);
+
+		if (now && strchr(now, '\n'))
+			break;
+		poll(NULL, 0, 50);
+	}
+	kill(waiting, SIGKILL);
+	waitpid(waiting, NULL, 0);
+	for (int i = 0; i < 1200 && is_alive(pid_file); i++)
+		poll(NULL, 0, 50);
+	if (!is_alive(pid_file))
+		return true;
+	text = read_file(pid_file);
+	if (text && atoi(text) > 1)
+		kill(atoi(text), SIGKILL); /* nothing of a test stays */
+	return false;
+}
+
+static void a_helper_does_not_outlive_who_waits_for_it(void)
+{
+	CHECK(helper_ends(NULL, 300));
+}
+
+static void somebody_elses_helper_does_not_either(void)
+{
+	CHECK(helper_ends(&somebody, 300));
+}
+
+static void without_the_right_to_kill_it_ends_somewhat_later(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct had[2], less[2];
+
+	CHECK(syscall(SYS_capget, &header, had) == 0);
+	memcpy(less, had, sizeof(less));
+	less[0].effective &= ~(1U << CAP_KILL);
+	CHECK(syscall(SYS_capset, &header, less) == 0);
+	CHECK(helper_ends(&somebody, 3));
+	CHECK(syscall(SYS_capset, &header, had) == 0);
 }
 
 /* ---- wiping ---- */
@@ -821,6 +975,13 @@ static void json_values_are_wiped_although_their_owner_is_not_ours(void)
 		drop_home(); \
 	} while (0)
 
+#define RUN_AS_ROOT(test)                                   \
+	do {                                                \
+		set_home();                                 \
+		RUN_IF(geteuid() == 0, test, "needs root"); \
+		drop_home();                                \
+	} while (0)
+
 int main(void)
 {
 	RUN_AT_HOME(without_any_source_we_are_anonymous);
@@ -854,6 +1015,14 @@ int main(void)
 	RUN_AT_HOME(a_helpers_errors_are_seen_with_debug_only);
 	RUN_AT_HOME(a_helper_that_hangs_is_ended_with_what_it_started);
 	RUN_AT_HOME(a_helper_that_closes_its_output_and_stays_is_ended);
+	RUN_AT_HOME(nothing_usual_is_read_for_somebody_else);
+	RUN_AS_ROOT(a_file_is_read_with_the_rights_of_who_names_it);
+	RUN_AS_ROOT(a_pipe_does_not_hold_up_who_reads_for_somebody_else);
+	RUN_AS_ROOT(a_helper_has_the_rights_of_who_names_it);
+	RUN_AS_ROOT(a_helper_that_somebody_else_may_not_run_is_an_error);
+	RUN_AT_HOME(a_helper_does_not_outlive_who_waits_for_it);
+	RUN_AS_ROOT(somebody_elses_helper_does_not_either);
+	RUN_AS_ROOT(without_the_right_to_kill_it_ends_somewhat_later);
 #ifndef SANITIZERS
 	RUN_AT_HOME(the_watch_itself_works);
 	RUN_AT_HOME(no_memory_that_held_a_secret_is_given_back);

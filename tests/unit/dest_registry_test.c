@@ -213,7 +213,7 @@ static void after_a_failure_no_more_blobs_are_taken(void)
 	fake_reset();
 	fake.broken = "put";
 	dest = open_dest("app", "v1", &err);
-	for (int i = 0; dest && i < 5000 && rc == 0; i++) {
+	for (int i = 0; dest && i < 60000 && rc == 0; i++) {
 		char text[16];
 
 		snprintf(text, sizeof(text), "%d", i);

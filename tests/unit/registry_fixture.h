@@ -19,6 +19,47 @@ enum { MIB = 1024 * 1024 };
 		.retries = 3,                           \
 		.credentials.no_creds = true })
 
+/*
+ * Until the end of the scope. Whoever waits for a limit makes it short; for all others a machine
+ * may be as slow as for people.
+ */
+static inline struct http_limits limits_are(struct http_limits limits)
+{
+	http_set_limits(&limits);
+	return HTTP_LIMITS_DEFAULT;
+}
+
+static inline void cleanup_limits_(struct http_limits *before)
+{
+	http_set_limits(before);
+}
+/* clang takes a variable that is only cleaned up for an unused one */
+#define CLEANUP_LIMITS CLEANUP(cleanup_limits_) __attribute__((unused))
+
+static inline struct http_limits stall_after(unsigned ms)
+{
+	struct http_limits limits = HTTP_LIMITS_DEFAULT;
+
+	limits.stall = ms;
+	return limits_are(limits);
+}
+
+static inline struct http_limits pause_for(unsigned ms)
+{
+	struct http_limits limits = HTTP_LIMITS_DEFAULT;
+
+	limits.pause = ms;
+	return limits_are(limits);
+}
+
+static inline struct http_limits document_within(unsigned ms)
+{
+	struct http_limits limits = HTTP_LIMITS_DEFAULT;
+
+	limits.document = ms;
+	return limits_are(limits);
+}
+
 static inline struct registry *open_at(
 	const struct server *s, enum registry_access access, const struct registry_options *o)
 {

@@ -295,6 +295,7 @@ static void serve_hanging(struct served *x)
 
 static void a_server_that_stalls_is_given_up(void)
 {
+	CLEANUP_LIMITS struct http_limits before = stall_after(400);
 	CLEANUP_SERVER struct server *s = server_start(serve_hanging, NULL);
 	CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &PLAIN);
 	CLEANUP_ERROR struct error *err = NULL;
@@ -313,6 +314,7 @@ static void serve_dripping(struct served *x)
 
 static void a_server_that_drips_is_given_up(void)
 {
+	CLEANUP_LIMITS struct http_limits before = document_within(1500);
 	struct registry_options o = PLAIN;
 	CLEANUP_ERROR struct error *err = NULL;
 
@@ -331,6 +333,7 @@ static void serve_dripping_headers(struct served *x)
 
 static void an_answer_to_what_was_sent_may_not_drip_either(void)
 {
+	CLEANUP_LIMITS struct http_limits before = document_within(1500);
 	CLEANUP_SERVER struct server *s = server_start(serve_dripping_headers, NULL);
 	struct registry_options o = PLAIN;
 	CLEANUP_REGISTRY struct registry *r = NULL;
@@ -695,12 +698,6 @@ static void urls_are_compared_by_origin(void)
 
 int main(void)
 {
-	struct http_limits limits = HTTP_LIMITS_DEFAULT;
-
-	limits.stall = 400;
-	limits.document = 1500;
-	limits.commit = 500;
-	http_set_limits(&limits);
 	retry_set_divisor(100);
 	RUN(a_manifest_comes_by_tag_and_by_digest);
 	RUN(a_manifest_with_other_bytes_is_refused);

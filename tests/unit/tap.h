@@ -73,6 +73,14 @@ static inline void tap_run(void (*test)(void), const char *name)
 	fflush(stdout);
 }
 
+static inline void tap_skip(const char *name, const char *why)
+{
+	const char *only = getenv("TEST_ONLY");
+
+	if (!only || strstr(name, only))
+		printf("ok %d - %s # SKIP %s\n", ++tap_number, name, why);
+}
+
 static inline int tap_done(void)
 {
 	printf("1..%d\n", tap_number);
@@ -83,5 +91,12 @@ static inline int tap_done(void)
 #define CHECK_U64(got, want) tap_check_u64((got), (want), __FILE__, __LINE__, #got)
 #define CHECK_STR(got, want) tap_check_str((got), (want), __FILE__, __LINE__, #got)
 #define RUN(test)	     tap_run(test, #test)
+#define RUN_IF(cond, test, why)               \
+	do {                                  \
+		if (cond)                     \
+			RUN(test);            \
+		else                          \
+			tap_skip(#test, why); \
+	} while (0)
 
 #endif

@@ -457,7 +457,7 @@ static void jobs_run_at_the_same_time_on_several_threads(void)
 
 int main(void)
 {
-	alarm(60); /* a lost job is a hang */
+	alarm(300); /* a lost job is a hang */
 	RUN(strands_keep_order_on_many_threads);
 	RUN(one_thread_is_enough_for_everything);
 	RUN(a_paused_strand_starts_nothing_until_it_is_resumed);

@@ -6,10 +6,13 @@
 #include <inttypes.h>
 
 #include "lib/base/log.h"
+#include "lib/base/log_event.h"
 #include "lib/base/mem.h"
 #include "lib/serve/engine/part.h"
 
-enum { TELL_US = 10 * 1000 * 1000 }; /* between two lines about one blob's faults */
+enum {
+	CANCEL_US = 100 * 1000, /* between two times that a removed blob's reads are cancelled */
+};
 
 static struct served_blob *blob_new(struct engine *e, const struct served_blob_parts *parts)
 {
@@ -17,8 +20,8 @@ static struct served_blob *blob_new(struct engine *e, const struct served_blob_p
 
 	b->engine = e;
 	b->cache = parts->cache;
-	atomic_init(&b->map, parts->map);
 	b->open_index = parts->open_index;
+	b->completed = parts->completed;
 	b->arg = parts->arg;
 	b->source = parts->source;
 	b->digest = parts->digest;
@@ -29,6 +32,10 @@ static struct served_blob *blob_new(struct engine *e, const struct served_blob_p
 	TAILQ_INIT(&b->index_waiters);
 	TAILQ_INIT(&b->queue[DEMAND]);
 	TAILQ_INIT(&b->queue[AHEAD]);
+	TAILQ_INIT(&b->provers);
+	if (parts->map)
+		map_install_locked(b, parts->map); /* nobody else knows it yet */
+	map_retire_locked(b);
 	return b;
 }
 
@@ -65,8 +72,32 @@ void blob_fail_waiters_locked(struct served_blob *b, struct want_list *done)
 
 void blob_leave_locked(struct served_blob *b)
 {
-	if (--b->busy == 0)
-		pthread_cond_broadcast(&b->engine->quiet);
+	if (--b->busy)
+		return;
+	map_retire_locked(b);
+	pthread_cond_broadcast(&b->engine->quiet);
+}
+
+static void cancel_locked(struct served_blob *b)
+{
+	struct prover *p;
+
+	if (b->source->cancel)
+		b->source->cancel(b->source, &b->digest);
+	TAILQ_FOREACH(p, &b->provers, of_blob)
+	{
+		if (p->source->cancel)
+			p->source->cancel(p->source, &b->digest);
+	}
+}
+
+/* Again and again: who is at it may be about to begin the next read. */
+void blob_wait_quiet_locked(struct served_blob *b)
+{
+	while (b->busy) {
+		cancel_locked(b);
+		engine_wait_locked(b->engine, &b->engine->quiet, engine_now() + CANCEL_US);
+	}
 }
 
 /* Nobody can reach it any more. */
@@ -77,7 +108,7 @@ static void blob_free(struct served_blob *b)
 	if (store_blob_sync(b->cache, &err) < 0)
 		log_warn("%s: %s", b->name, err->msg);
 	store_blob_close(b->cache);
-	range_map_free(blob_map(b));
+	map_free(b);
 	flights_free(&b->flights);
 	pthread_mutex_destroy(&b->ahead.lock);
 	pthread_mutex_destroy(&b->room.lock);
@@ -100,8 +131,7 @@ void engine_remove(struct served_blob *b)
 	wants_answer(&done);
 
 	pthread_mutex_lock(&e->lock);
-	while (b->busy)
-		pthread_cond_wait(&e->quiet, &e->lock);
+	blob_wait_quiet_locked(b);
 	TAILQ_REMOVE(&e->blobs, b, of_engine);
 	if (b->dirty)
 		TAILQ_REMOVE(&e->dirty, b, of_dirty);
@@ -132,50 +162,13 @@ bool served_blob_is_complete(const struct served_blob *b)
 
 void blob_tell_fault(struct served_blob *b, const struct error *err)
 {
-	uint64_t now = engine_now();
-	bool loud;
+	bool full = err->code == ENOSPC || err->code == EDQUOT;
 
-	count_add(b, COUNT_ERRORS, 1);
-	pthread_mutex_lock(&b->engine->lock);
-	loud = !b->told || now - b->told >= TELL_US;
-	if (loud)
-		b->told = now;
-	pthread_mutex_unlock(&b->engine->lock);
-	(loud ? log_warn : log_debug)("%s: %s", b->name, err->msg);
-}
-
-static void index_opened_locked(struct served_blob *b, struct range_map *m, struct want_list *done)
-{
-	struct want_list wants = TAILQ_HEAD_INITIALIZER(wants);
-	struct want *w;
-
-	b->opening = false;
-	if (!m) {
-		wants_fail_locked(&b->index_waiters, EIO, done);
-		prefetch_rest_locked(b);
+	if (b->removed) /* we have cancelled it */
 		return;
-	}
-	atomic_store_explicit(&b->map, m, memory_order_release);
-	TAILQ_CONCAT(&wants, &b->index_waiters, of_list);
-	while ((w = TAILQ_FIRST(&wants))) {
-		TAILQ_REMOVE(&wants, w, of_list);
-		want_begin_locked(w, done);
-	}
-}
-
-void blob_open_index(struct served_blob *b)
-{
-	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
-	CLEANUP_ERROR struct error *err = NULL;
-	struct range_map *m = b->open_index(b->arg, &err);
-
-	if (!m)
-		blob_tell_fault(b, err);
-	pthread_mutex_lock(&b->engine->lock);
-	index_opened_locked(b, m, &done);
-	queue_update_locked(b);
-	pthread_mutex_unlock(&b->engine->lock);
-	wants_answer(&done);
+	count_add(b, COUNT_ERRORS, 1);
+	log_event(full ? EVENT_NO_SPACE : EVENT_FAULT, b->name, FIELD("blob", &b->digest),
+		FIELD("error", err->msg));
 }
 
 void flight_land_locked(struct served_blob *b, struct flight *f, int error, struct want_list *done)

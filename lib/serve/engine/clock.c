@@ -4,7 +4,16 @@
 
 #include <errno.h>
 
+#include "lib/base/log_event.h"
 #include "lib/serve/engine/part.h"
+
+/* Who waits as well is told as soon as one more try has failed. */
+static void starve_locked(struct served_blob *b)
+{
+	b->starved = true;
+	b->rest[DEMAND] = 0;
+	queue_update_locked(b);
+}
 
 static void expire_locked(struct engine *e, uint64_t now, struct want_list *done)
 {
@@ -13,7 +22,11 @@ static void expire_locked(struct engine *e, uint64_t now, struct want_list *done
 	while ((w = TAILQ_FIRST(&e->waiting)) && w->since + e->patience <= now) {
 		TAILQ_REMOVE(w->list, w, of_list);
 		count_add(w->blob, COUNT_DEADLINES, 1);
-		want_end_locked(w, w->blob->full ? ENOSPC : EIO, done);
+		log_event(EVENT_EXPIRED, w->blob->name, FIELD("blob", &w->blob->digest),
+			FIELD("offset", w->offset), FIELD("length", w->len));
+		if (w->blob->lacking)
+			starve_locked(w->blob);
+		want_end_locked(w, w->blob->lacking ? ENOSPC : EIO, done);
 	}
 }
 

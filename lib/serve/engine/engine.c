@@ -2,10 +2,10 @@
 /* The engine's threads: their start, their end, and what a fetcher does between. */
 #include "config.h"
 
-#include <signal.h>
 #include <time.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 #include "lib/blob/decoder.h"
 #include "lib/serve/engine/part.h"
 
@@ -71,25 +71,12 @@ static void *fetcher_main(void *arg)
 	return NULL;
 }
 
-/* Signals are for the threads of those who use us. */
-static int start_thread(pthread_t *t, void *(*run)(void *arg), void *arg, struct error **err)
-{
-	sigset_t all, old;
-	int code;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	code = pthread_create(t, NULL, run, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return code ? error_set(err, code, "cannot start a thread") : 0;
-}
-
 static int start_threads(struct engine *e, struct error **err)
 {
-	if (start_thread(&e->clock_thread, clock_main, e, err) < 0)
+	if (thread_start(&e->clock_thread, clock_main, e, err) < 0)
 		return -1;
 	e->has_clock = true;
-	if (start_thread(&e->sync_thread, sync_main, e, err) < 0)
+	if (thread_start(&e->sync_thread, sync_main, e, err) < 0)
 		return -1;
 	e->has_sync = true;
 	for (unsigned i = 0; i < e->options.fetchers; i++) {
@@ -97,7 +84,7 @@ static int start_threads(struct engine *e, struct error **err)
 
 		f->engine = e;
 		f->decoder = decoder_new();
-		if (start_thread(&f->thread, fetcher_main, f, err) < 0) {
+		if (thread_start(&f->thread, fetcher_main, f, err) < 0) {
 			decoder_free(f->decoder);
 			return -1;
 		}
@@ -149,12 +136,25 @@ static void answer_all(struct engine *e)
 	pthread_mutex_lock(&e->lock);
 	e->stopping = true;
 	TAILQ_FOREACH(b, &e->blobs, of_engine)
-	blob_fail_waiters_locked(b, &done);
+	{
+		b->removed = true;
+		blob_fail_waiters_locked(b, &done);
+	}
 	pthread_cond_broadcast(&e->work);
 	pthread_cond_signal(&e->sync);
 	pthread_cond_signal(&e->clock);
 	pthread_mutex_unlock(&e->lock);
 	wants_answer(&done);
+}
+
+static void wait_quiet(struct engine *e)
+{
+	struct served_blob *b;
+
+	pthread_mutex_lock(&e->lock);
+	TAILQ_FOREACH(b, &e->blobs, of_engine)
+	blob_wait_quiet_locked(b);
+	pthread_mutex_unlock(&e->lock);
 }
 
 static void end_threads(struct engine *e)
@@ -175,6 +175,7 @@ void engine_stop(struct engine *e)
 	if (!e)
 		return;
 	answer_all(e);
+	wait_quiet(e);
 	end_threads(e);
 	while (!TAILQ_EMPTY(&e->blobs))
 		engine_remove(TAILQ_FIRST(&e->blobs));

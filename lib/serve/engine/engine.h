@@ -19,34 +19,49 @@ struct engine;
 struct served_blob;
 
 struct engine_options {
-	unsigned fetchers; /* threads that fetch and decompress; each holds slice_bytes and a frame
-			    */
+	unsigned fetchers; /* threads that fetch and decompress; each holds slice_bytes and a frame;
+			      of eight and more, two are not for the same place as all others */
 	size_t slice_bytes; /* as stored: what one request asks for at most (a frame that is larger
 			       goes alone); longer runs go in parallel */
 	unsigned deadline; /* seconds from want to answer; then EIO, or ENOSPC in a full store */
 };
 #define ENGINE_OPTIONS_DEFAULT \
-	((struct engine_options){ .fetchers = 8, .slice_bytes = 4 * 1024 * 1024, .deadline = 60 })
+	((struct engine_options){ .fetchers = 10, .slice_bytes = 4 * 1024 * 1024, .deadline = 60 })
 
 struct engine *engine_start(const struct engine_options *o, struct error **err);
-/* Answers what still waits with EIO, ends the threads, removes the blobs that are left. */
+/*
+ * Answers what still waits with EIO, ends the threads, removes the blobs that are left, as
+ * engine_remove() does.
+ */
 void engine_stop(struct engine *e); /* NULL is allowed */
 
 /*
  * What a blob is made of. With `open_index` the map is loaded by the first who wants something, on
- * a fetcher: it returns the map or NULL with the error.
+ * a fetcher, or by engine_prove(): it returns the map or NULL with the error. The index comes from
+ * the source that it is given. It may be loaded more than once: the map of a blob that is complete
+ * is given back.
  */
 struct served_blob_parts {
 	struct store_blob *cache; /* taken over */
 	struct range_map *map; /* taken over; NULL: open_index() gives it */
-	struct range_map *(*open_index)(void *arg, struct error **err);
-	void *arg;
-	struct blob_source *source; /* the caller's; outlives the blob */
+	struct range_map *(*open_index)(void *arg, struct blob_source *source, struct error **err);
+	/*
+	 * All of it is in the cache, and synced: called once, on a thread of the engine, without a
+	 * lock of the engine's; not when it was so at engine_add(), and not any more once
+	 * engine_remove() has returned, which it must not call. May be NULL.
+	 */
+	void (*completed)(void *arg);
+	void *arg; /* of both */
+	struct blob_source *source; /* the caller's; outlives the blob; may be shared by many */
 	struct digest digest; /* of the blob as stored: its name at the source */
 	const char *name; /* for messages; copied */
 };
 struct served_blob *engine_add(struct engine *e, const struct served_blob_parts *parts);
-/* Waiters get EIO, a fetch under way ends first; the cache is synced and closed. */
+/*
+ * Waiters get EIO at once; what is under way is cancelled (struct blob_source), so that a slow
+ * source keeps nobody for more than about a second; the cache is synced and closed. No call on
+ * the blob may begin after this one.
+ */
 void engine_remove(struct served_blob *b); /* NULL is allowed */
 
 /* Who wants: embedded in the transport's request; lives until done() is called. */
@@ -79,18 +94,39 @@ int engine_need(struct served_blob *b, uint64_t offset, uint64_t len);
 /* Fetch all of the blob when nobody else wants anything. */
 void engine_prefetch(struct served_blob *b);
 
+/*
+ * 0 when `source` gives a frame of the blob, chosen at random, with the right bytes: so whoever has
+ * that source may read the blob, though others have had it cached. The index is loaded, also from
+ * there, when it is not. Blocks, on the caller's thread; nothing is kept but the index.
+ */
+int engine_prove(struct served_blob *b, struct blob_source *source, struct error **err);
+
 /* The cache file that holds the device's bytes, for those that have been wanted. */
 int served_blob_fd(const struct served_blob *b);
 bool served_blob_is_complete(const struct served_blob *b);
 
-/* Counters since the start. */
+/* Upper bounds, in seconds, of all buckets but the last, which has none. */
+enum { ENGINE_WAIT_BUCKETS = 11 };
+extern const double engine_wait_bounds[ENGINE_WAIT_BUCKETS - 1];
+
+/* Of a blob, or of all: what was counted since the start, also in blobs that are gone, ... */
 struct engine_stats {
 	uint64_t wants, hits; /* hits: answered without waiting */
 	uint64_t frames_fetched, bytes_fetched; /* as stored */
 	uint64_t frames_waited; /* wanted while somebody else's fetch of it was under way */
 	uint64_t requests; /* to sources */
-	uint64_t errors, bad_frames, deadlines;
+	uint64_t errors; /* that were no better the second time */
+	uint64_t recovered; /* that another try, or another source, has mended */
+	uint64_t bad_frames; /* whose bytes were wrong */
+	uint64_t deadlines; /* wants whose time was over, with EIO or ENOSPC */
+	uint64_t no_space; /* wants that got ENOSPC */
 	uint64_t waited_us; /* sum over wants that waited */
+	uint64_t waited[ENGINE_WAIT_BUCKETS]; /* how many of them for how long; not cumulative */
+
+	/* ... and what is there now. */
+	uint64_t blobs, blobs_complete; /* complete: as served_blob_is_complete() */
+	uint64_t bytes_cached, bytes_missing; /* uncompressed; estimated before the index is read */
+	uint64_t frames_total, frames_present;
 };
 void engine_stats(const struct engine *e, struct engine_stats *s);
 void served_blob_stats(const struct served_blob *b, struct engine_stats *s);

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "lib/base/log.h"
+#include "lib/base/log_event.h"
 #include "lib/base/mem.h"
 #include "lib/blob/decoder.h"
 #include "lib/serve/engine/part.h"
@@ -35,9 +36,13 @@ void fetcher_drop_buffers(struct fetcher *f)
 static int read_source(
 	struct served_blob *b, uint64_t offset, uint8_t *p, size_t len, struct error **err)
 {
+	int rc;
+
 	count_add(b, COUNT_REQUESTS, 1);
-	if (b->source->read(b->source, &b->digest, offset, p, len, err) < 0)
+	rc = b->source->read(b->source, &b->digest, offset, p, len, err);
+	if (rc < 0)
 		return -1;
+	count_add(b, COUNT_RECOVERED, rc == 1);
 	count_add(b, COUNT_BYTES, len);
 	return 0;
 }
@@ -48,9 +53,14 @@ static int read_twice(
 {
 	if (read_source(b, offset, p, len, err) == 0)
 		return 0;
+	if (b->removed)
+		return -1;
 	log_debug("%s: %s; trying again", b->name, (*err)->msg);
 	error_free(take_ptr(*err));
-	return read_source(b, offset, p, len, err);
+	if (read_source(b, offset, p, len, err) < 0)
+		return -1;
+	count_add(b, COUNT_RECOVERED, 1);
+	return 0;
 }
 
 static int read_run(struct fetcher *f, uint64_t base, size_t len, struct error **err)
@@ -66,7 +76,8 @@ static int read_run(struct fetcher *f, uint64_t base, size_t len, struct error *
 	b->failing = rc < 0;
 	pthread_mutex_unlock(&b->engine->lock);
 	if (recovered)
-		log_info("%s: its source answers again", b->name);
+		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),
+			FIELD("of", "its source answers again"));
 	return rc;
 }
 
@@ -89,9 +100,11 @@ static int verify_twice(
 		return 0;
 	log_debug("%s: frame %" PRIu32 ": %s; trying again", b->name, frame->number, (*err)->msg);
 	error_free(take_ptr(*err));
-	if (read_source(b, frame->stored_offset, p, frame->stored_size, err) < 0)
+	if (read_source(b, frame->stored_offset, p, frame->stored_size, err) < 0 ||
+		verify(b, frame, p, err) < 0)
 		return -1;
-	return verify(b, frame, p, err);
+	count_add(b, COUNT_RECOVERED, 1);
+	return 0;
 }
 
 static int store_frame(
@@ -120,6 +133,7 @@ static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 	pthread_mutex_lock(&b->engine->lock);
 	if (!error) {
 		count_add(b, COUNT_FRAMES, 1);
+		b->cached += written;
 		sync_note_locked(b, written);
 		if (f->run.level == PREFETCH)
 			b->prefetch_pause = 0;
@@ -130,18 +144,25 @@ static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 	wants_answer(&done);
 }
 
+static void land_rest(struct fetcher *f, uint32_t i, int error)
+{
+	struct served_blob *b = f->run.blob;
+
+	for (; i < f->run.n; i++)
+		land(f, i, 0, error);
+	pthread_mutex_lock(&b->engine->lock);
+	if (f->run.level == PREFETCH)
+		prefetch_rest_locked(b);
+	pthread_mutex_unlock(&b->engine->lock);
+}
+
 /* Nothing more comes of this run: flights from number i on are absent again. */
 static void fail(struct fetcher *f, uint32_t i, const struct error *err)
 {
 	struct served_blob *b = f->run.blob;
 
 	blob_tell_fault(b, err);
-	for (; i < f->run.n; i++)
-		land(f, i, 0, EIO);
-	pthread_mutex_lock(&b->engine->lock);
-	if (f->run.level == PREFETCH)
-		prefetch_rest_locked(b);
-	pthread_mutex_unlock(&b->engine->lock);
+	land_rest(f, i, EIO);
 }
 
 static void rest_full_locked(struct served_blob *b, enum level level)
@@ -157,17 +178,23 @@ static void rest_full_locked(struct served_blob *b, enum level level)
 	b->rest[level] = engine_now() + (uint64_t)ms * 1000;
 }
 
+static void lack_locked(struct served_blob *b, uint64_t bytes)
+{
+	if (!b->lacking || b->lacking > bytes)
+		b->lacking = bytes;
+}
+
 /*
  * The store is full. Who waits goes on waiting, for somebody to unmount something; the fetcher does
  * not. What nobody waits for is absent again.
  */
-static void wait_for_space(struct fetcher *f, uint32_t i, const struct error *err)
+static void wait_for_space(struct fetcher *f, uint32_t i)
 {
 	struct want_list none = TAILQ_HEAD_INITIALIZER(none);
 	struct served_blob *b = f->run.blob;
+	bool wanted = f->run.level == DEMAND;
 	struct flight *flight;
 
-	blob_tell_fault(b, err);
 	pthread_mutex_lock(&b->engine->lock);
 	rest_full_locked(b, f->run.level);
 	for (; i < f->run.n; i++) {
@@ -178,32 +205,61 @@ static void wait_for_space(struct fetcher *f, uint32_t i, const struct error *er
 		}
 		if (f->run.level != DEMAND)
 			rest_full_locked(b, DEMAND);
-		b->full = true;
+		wanted = true;
 		queue_back_locked(b, flight);
 	}
+	if (wanted)
+		lack_locked(b, f->run.need);
 	queue_update_locked(b);
 	pthread_mutex_unlock(&b->engine->lock);
+}
+
+/* Once somebody has waited for space in vain, the others are told at once. */
+static void lack_space(struct fetcher *f, uint32_t i, const struct error *err)
+{
+	struct served_blob *b = f->run.blob;
+	bool starved;
+
+	blob_tell_fault(b, err);
+	pthread_mutex_lock(&b->engine->lock);
+	starved = b->starved || f->run.starved; /* what was reserved was not there */
+	b->starved = starved;
+	if (starved)
+		lack_locked(b, f->run.need);
+	pthread_mutex_unlock(&b->engine->lock);
+	if (starved)
+		land_rest(f, i, ENOSPC);
+	else
+		wait_for_space(f, i);
 }
 
 static void give_up(struct fetcher *f, uint32_t i, const struct error *err)
 {
 	if (is_full(err))
-		wait_for_space(f, i, err);
+		lack_space(f, i, err);
 	else
 		fail(f, i, err);
 }
 
-static void found_room(struct served_blob *b)
+/* A little more fits nearly always: that is no end of it. */
+static void found_room(struct fetcher *f)
 {
+	struct served_blob *b = f->run.blob;
 	bool was;
 
 	pthread_mutex_lock(&b->engine->lock);
-	was = b->full;
-	b->full = false;
-	b->full_pause = 0;
+	f->run.starved = b->starved;
+	was = b->lacking && f->run.need >= b->lacking;
+	if (was) {
+		b->lacking = 0;
+		b->starved = false;
+		b->full_pause = 0;
+		b->rest[DEMAND] = 0;
+	}
 	pthread_mutex_unlock(&b->engine->lock);
 	if (was)
-		log_info("%s: there is space in the store again", b->name);
+		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),
+			FIELD("of", "there is space in the store again"));
 }
 
 /* One frame that fails is one that fails. The others go on, but not where nothing can be stored. */
@@ -216,11 +272,15 @@ static void store_frames(struct fetcher *f, uint64_t base, uint64_t *unused)
 		struct frame frame = range_map_frame(m, f->run.flights[i]->frame);
 		CLEANUP_ERROR struct error *err = NULL;
 
+		if (b->removed) {
+			land_rest(f, i, EIO);
+			return;
+		}
 		if (store_frame(f, &frame, f->stored.p + (frame.stored_offset - base), &err) == 0) {
 			*unused -= frame.size;
 			land(f, i, frame.size, 0);
 		} else if (is_full(err)) {
-			wait_for_space(f, i, err);
+			lack_space(f, i, err);
 			return;
 		} else {
 			blob_tell_fault(b, err);
@@ -242,7 +302,7 @@ void fetch_run(struct fetcher *f)
 		give_up(f, 0, err);
 		return;
 	}
-	found_room(b);
+	found_room(f);
 	first = range_map_frame(blob_map(b), f->run.first);
 	last = range_map_frame(blob_map(b), f->run.end - 1);
 	if (read_run(f, first.stored_offset,

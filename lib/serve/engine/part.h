@@ -34,8 +34,12 @@ enum count {
 	COUNT_REQUESTS,
 	COUNT_ERRORS,
 	COUNT_BAD_FRAMES,
+	COUNT_RECOVERED,
 	COUNT_DEADLINES,
+	COUNT_NO_SPACE,
 	COUNT_WAITED_US,
+	COUNT_BUCKETS, /* of how long wants waited, and those behind it */
+	COUNT_BUCKETS_END = COUNT_BUCKETS + ENGINE_WAIT_BUCKETS - 1,
 	N_COUNTS
 };
 
@@ -81,17 +85,28 @@ struct room {
 	uint64_t step; /* what to reserve next */
 };
 
+/* A call of engine_prove(). */
+struct prover {
+	struct blob_source *source;
+	TAILQ_ENTRY(prover) of_blob;
+};
+TAILQ_HEAD(prover_list, prover);
+
 struct served_blob {
 	struct engine *engine;
 	struct store_blob *cache;
-	struct range_map *_Atomic map; /* NULL until it is loaded */
-	struct range_map *(*open_index)(void *arg, struct error **err);
+	struct range_map *_Atomic map; /* NULL until it is loaded, and once all is there */
+	struct range_map *_Atomic retired; /* has been the map; some may still look at it */
+	atomic_uint lookers; /* at the map, without the lock */
+	struct range_map *(*open_index)(void *arg, struct blob_source *source, struct error **err);
+	void (*completed)(void *arg);
 	void *arg;
 	struct blob_source *source;
 	struct digest digest;
 	char *name;
 	atomic_bool complete; /* all of it is in the cache, and synced */
 	_Atomic uint64_t counts[N_COUNTS];
+	_Atomic uint64_t cached; /* bytes, uncompressed, that are there; while there is a map */
 	struct ahead ahead;
 	struct room room;
 
@@ -105,24 +120,26 @@ struct served_blob {
 	bool prefetch;
 	uint32_t prefetch_at; /* frame */
 	unsigned prefetch_pause, full_pause; /* milliseconds, the last ones */
-	bool full; /* the store has no room for what is queued */
+	uint64_t lacking; /* bytes, the fewest that the store had no room for; 0: it had */
+	bool starved; /* and somebody has waited in vain for that: nobody waits any more */
 	bool failing; /* the source's last answer was an error */
-	uint64_t told; /* when people were last told of a fault */
 	bool dirty; /* in the engine's list */
 	uint64_t dirty_since;
 	uint64_t sync_rest; /* no sync before this time */
 	uint64_t unsynced; /* bytes */
 	unsigned busy; /* threads that are at it without the lock */
-	bool removed;
+	struct prover_list provers;
+	atomic_bool removed; /* written with the lock */
 };
 
 /* What a fetcher does in one go. */
 struct run {
-	struct served_blob *blob;
+	struct served_blob *blob; /* NULL: none at present */
 	enum level level;
 	bool index; /* load the index, nothing else */
 	uint32_t first, end; /* the frames of one request */
 	uint64_t need; /* bytes, uncompressed, of those to be written */
+	bool starved; /* so was the blob, until space was reserved for these */
 	uint32_t n;
 	struct flight *flights[RUN_FRAMES]; /* those of them that are wanted, in order */
 };
@@ -205,12 +222,25 @@ void want_end_locked(struct want *w, int error, struct want_list *done);
 void wants_fail_locked(struct want_list *l, int error, struct want_list *done);
 void wants_answer(struct want_list *done); /* without the lock */
 
+/* map.c */
+/* The map, or NULL, until map_leave(), for those who have neither the lock nor a part in busy. */
+const struct range_map *map_enter(struct served_blob *b);
+void map_leave(struct served_blob *b);
+void map_install_locked(struct served_blob *b, struct range_map *m);
+void map_retire_locked(struct served_blob *b); /* when nothing needs it any more */
+void map_free(struct served_blob *b);
+uint64_t map_count_cached(const struct served_blob *b, const struct range_map *m);
+void blob_open_index(struct served_blob *b);
+/* There is an index now: who has waited for it goes on. */
+void index_opened_locked(struct served_blob *b, struct range_map *m, struct want_list *done);
+
 /* blob.c */
 /* A fetch has ended. */
 void flight_land_locked(struct served_blob *b, struct flight *f, int error, struct want_list *done);
 void blob_fail_waiters_locked(struct served_blob *b, struct want_list *done);
-void blob_open_index(struct served_blob *b);
 void blob_leave_locked(struct served_blob *b); /* busy is one less */
+/* Until busy is 0; what the blob's sources do for it is cancelled. */
+void blob_wait_quiet_locked(struct served_blob *b);
 /* Say a fault, but not every time. */
 void blob_tell_fault(struct served_blob *b, const struct error *err);
 
@@ -231,6 +261,7 @@ void *sync_main(void *engine);
 void *clock_main(void *engine);
 
 /* stats.c */
+void count_wait(struct served_blob *b, uint64_t us);
 void counts_add(uint64_t sum[static N_COUNTS], const struct served_blob *b);
 
 #endif

@@ -12,6 +12,8 @@ enum {
 	PREFETCH_LOOKS = 65536, /* frames looked at under the lock in one go */
 	PREFETCH_PAUSE_MIN = 1000, /* milliseconds */
 	PREFETCH_PAUSE_MAX = 60 * 1000,
+	SPARE_FROM = 8, /* with so many fetchers, ... */
+	SPARE = 2, /* ... so many are kept for other places than the one that has the rest */
 };
 
 struct flight *queue_frame_locked(struct served_blob *b, uint32_t frame, enum level level)
@@ -86,6 +88,25 @@ static bool may_start(const struct engine *e, enum level level)
 		return false;
 	return level == AHEAD || !e->busy[PREFETCH] ||
 	       (!e->busy[DEMAND] && !e->busy[AHEAD] && e->busy[PREFETCH] < (all * 3 + 3) / 4);
+}
+
+/*
+ * A server that has died holds whoever asks it until the tries are over. Those who read from
+ * elsewhere must not wait for that, so it never gets the last fetchers.
+ */
+static bool may_ask(const struct engine *e, const struct served_blob *b)
+{
+	uint64_t place = b->source->place;
+	unsigned n = 0;
+
+	if (!place || e->options.fetchers < SPARE_FROM)
+		return true;
+	for (unsigned i = 0; i < e->options.fetchers; i++) {
+		const struct served_blob *at = e->fetchers[i].run.blob;
+
+		n += at && at->source->place == place;
+	}
+	return n < e->options.fetchers - SPARE;
 }
 
 static bool is_wanted(const struct served_blob *b, uint32_t frame, enum level level)
@@ -208,6 +229,7 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 	r->index = !m;
 	r->first = r->end = r->n = 0;
 	r->need = 0;
+	r->starved = false;
 	TAILQ_REMOVE(&e->ready[level], b, of_ready[level]); /* its next turn is after the others' */
 	b->ready[level] = false;
 	b->busy++;
@@ -241,13 +263,14 @@ bool queue_take_locked(struct engine *e, struct run *r, uint64_t *wake)
 			continue;
 		TAILQ_FOREACH(b, &e->ready[l], of_ready[l])
 		{
-			if (b->rest[l] <= now) {
+			if (b->rest[l] > now) {
+				if (b->rest[l] < *wake)
+					*wake = b->rest[l];
+			} else if (may_ask(e, b)) {
 				take(r, b, l);
 				pass_on(e);
 				return true;
 			}
-			if (b->rest[l] < *wake)
-				*wake = b->rest[l];
 		}
 	}
 	return false;
@@ -257,6 +280,7 @@ void run_end_locked(struct run *r)
 {
 	struct served_blob *b = r->blob;
 
+	r->blob = NULL;
 	b->engine->busy[r->level]--;
 	prefetch_again_locked(b);
 	queue_update_locked(b);

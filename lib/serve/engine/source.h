@@ -3,6 +3,7 @@
 #ifndef SERVE_SOURCE_H
 #define SERVE_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,17 +15,33 @@
  * block.
  */
 struct blob_source {
-	/* All of [offset, offset + len) of the blob. The bytes are not trusted. */
+	/*
+	 * All of [offset, offset + len) of the blob: 0, or 1 when somebody else had to be asked
+	 * first; -1. The bytes are not trusted.
+	 */
 	int (*read)(struct blob_source *s, const struct digest *blob, uint64_t offset, void *buf,
 		size_t len, struct error **err);
 	/* What read() last gave on this thread was not the blob: do not ask there next. May be
-	 * NULL.
-	 */
+	 * NULL. */
 	void (*blame)(struct blob_source *s);
+	/*
+	 * Give up the reads of this blob that are under way, on any thread: they fail within half a
+	 * second, with the code ECANCELED. Those of other blobs, and those that come later, are not
+	 * concerned. Does not block, and calls nobody. NULL: nothing here takes long.
+	 */
+	void (*cancel)(struct blob_source *s, const struct digest *blob);
 	void (*close)(struct blob_source *s); /* frees s too */
 	/* Bytes that are worth fetching though nobody asked, when that spares a request of its own.
 	 */
 	size_t gap;
+	/*
+	 * Which server is asked first, as a number: sources with the same one share its fate, and
+	 * together they never hold all fetchers. 0: nobody who could be slow.
+	 */
+	uint64_t place;
+	/* Of several images' sources for one blob, asked after those that are not so: somebody's,
+	 * whom others need not trust to answer at all. */
+	bool last;
 };
 
 #endif

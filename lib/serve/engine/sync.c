@@ -56,6 +56,15 @@ static struct served_blob *next_due(struct engine *e, uint64_t *wake)
 	return NULL;
 }
 
+static void complete(struct served_blob *b)
+{
+	if (atomic_exchange(&b->complete, true))
+		return;
+	log_debug("%s: complete", b->name);
+	if (b->completed && !b->removed)
+		b->completed(b->arg);
+}
+
 /* A sync that failed is tried again; frames that it has lost are fetched again when wanted. */
 static void sync_locked(struct engine *e, struct served_blob *b)
 {
@@ -71,10 +80,11 @@ static void sync_locked(struct engine *e, struct served_blob *b)
 	rc = store_blob_sync(b->cache, &err);
 	if (rc < 0)
 		blob_tell_fault(b, err);
-	else if (all && !atomic_exchange(&b->complete, true))
-		log_debug("%s: complete", b->name);
+	else if (all)
+		complete(b);
 	pthread_mutex_lock(&e->lock);
 	if (rc < 0) {
+		b->cached = blob_map(b) ? map_count_cached(b, blob_map(b)) : 0;
 		b->sync_rest = engine_now() + SYNC_US;
 		mark_dirty(b);
 		prefetch_again_locked(b);

@@ -89,7 +89,8 @@ void want_end_locked(struct want *w, int error, struct want_list *done)
 	struct engine *e = w->blob->engine;
 
 	TAILQ_REMOVE(&e->waiting, w, of_engine);
-	count_add(w->blob, COUNT_WAITED_US, engine_now() - w->since);
+	count_wait(w->blob, engine_now() - w->since);
+	count_add(w->blob, COUNT_NO_SPACE, error == ENOSPC);
 	w->error = error;
 	TAILQ_INSERT_TAIL(done, w, of_list);
 }
@@ -137,6 +138,8 @@ static void wait_for(struct want *w, uint32_t from, uint32_t to)
 	TAILQ_INSERT_TAIL(&e->waiting, w, of_engine);
 	if (b->removed || e->stopping) {
 		want_end_locked(w, EIO, &done);
+	} else if (store_blob_is_complete(b->cache)) {
+		want_end_locked(w, 0, &done); /* by now; and perhaps without a map */
 	} else if (blob_map(b)) {
 		want_begin_locked(w, &done);
 	} else {
@@ -149,26 +152,39 @@ static void wait_for(struct want *w, uint32_t from, uint32_t to)
 	wants_answer(&done);
 }
 
+/* Is all of it there? And [*from, *to) is to be read ahead. */
+static bool look(struct want *w, uint32_t *from, uint32_t *to)
+{
+	struct served_blob *b = w->blob;
+	const struct range_map *m;
+	bool hit = false;
+
+	if (store_blob_is_complete(b->cache))
+		return true;
+	m = map_enter(b);
+	if (m && !(hit = !span(m, w))) {
+		hit = first_missing(b, w->first, w->end) == w->end;
+		ahead_note(b, m, w->first, w->end, from, to);
+	}
+	map_leave(b);
+	return hit;
+}
+
 void engine_want(struct served_blob *b, uint64_t offset, uint64_t len, struct want *w)
 {
-	const struct range_map *m = blob_map(b);
 	uint32_t from = 0, to = 0;
-	bool hit = store_blob_is_complete(b->cache);
 
 	w->blob = b;
 	w->offset = offset;
 	w->len = len;
-	if (!hit && m && !(hit = !span(m, w))) {
-		hit = first_missing(b, w->first, w->end) == w->end;
-		if (ahead_note(b, m, w->first, w->end, &from, &to) && hit) {
-			pthread_mutex_lock(&b->engine->lock);
-			queue_ahead_locked(b, from, to);
-			pthread_mutex_unlock(&b->engine->lock);
-		}
-	}
-	if (!hit) {
+	if (!look(w, &from, &to)) {
 		wait_for(w, from, to);
 		return;
+	}
+	if (from < to) {
+		pthread_mutex_lock(&b->engine->lock);
+		queue_ahead_locked(b, from, to);
+		pthread_mutex_unlock(&b->engine->lock);
 	}
 	count_add(b, COUNT_HITS, 1);
 	w->done(w, 0);

@@ -66,7 +66,7 @@ static void init(void *arg, struct fuse_conn_info *c)
 	c->congestion_threshold = BACKGROUND_MAX / 4 * 3;
 }
 
-static const struct fuse_lowlevel_ops operations = {
+const struct fuse_lowlevel_ops fuse_tree_operations = {
 	.init = init,
 	.lookup = serve_lookup,
 	.getattr = serve_getattr,
@@ -102,6 +102,11 @@ static void note(enum fuse_log_level level, const char *fmt, va_list ap)
 	line = xvasprintf(fmt, ap);
 	line[strcspn(line, "\n")] = '\0';
 	log_debug("%s", line);
+}
+
+void fuse_catch_log(void)
+{
+	fuse_set_log_func(note);
 }
 
 /* What was said, in one line: "; " between the sentences. */
@@ -201,8 +206,9 @@ struct fuse_mount *fuse_mount_begin(
 	if (fuse_check(err) < 0)
 		return NULL;
 	argv[2] = options = mount_options(m, source);
-	fuse_set_log_func(note);
-	m->fuse = fuse_session_new(&args, &operations, sizeof(operations), m);
+	fuse_catch_log();
+	m->pendings = fuse_pendings_new();
+	m->fuse = fuse_session_new(&args, &fuse_tree_operations, sizeof(fuse_tree_operations), m);
 	fuse_opt_free_args(&args); /* which are libfuse's by now */
 	if (!m->fuse) {
 		error_set(err, 0, "libfuse takes no session with the options %s", options);
@@ -247,7 +253,12 @@ void fuse_mount_end(struct fuse_mount *m)
 		return;
 	if (m->mounted)
 		fuse_session_unmount(m->fuse);
-	if (m->fuse)
-		fuse_session_destroy(m->fuse);
+	if (m->connection) {
+		fuse_connection_close(m->connection);
+	} else {
+		fuse_pendings_drop(m->pendings);
+		if (m->fuse)
+			fuse_session_destroy(m->fuse);
+	}
 	free(m);
 }

@@ -9,6 +9,7 @@
 #include "lib/serve/session.h"
 
 struct fuse_mount;
+struct keep;
 
 /* Can this process mount by FUSE, as far as can be said before? */
 int fuse_check(struct error **err);
@@ -28,8 +29,26 @@ struct fuse_mount *fuse_mount_begin(
  */
 int fuse_mount_serve(struct fuse_mount *m, struct error **err);
 
-/* No reader waits any more: session_close() has answered them. It is unmounted, if it still is
- * mounted. NULL is allowed. */
+/*
+ * For a daemon, as root: *mount becomes a descriptor of the mount, nowhere yet, the caller's to
+ * place; `attributes` are MOUNT_ATTR_... of fsmount(2). What the next process needs to go on is
+ * kept under `name`; in that process *mount becomes -1. fuse_mount_run() answers, on few threads.
+ */
+struct fuse_mount *fuse_mount_begin_detached(struct session *s, struct keep *keep, const char *name,
+	const char *source, unsigned attributes, int *mount, struct error **err);
+int fuse_mount_run(struct fuse_mount *m, struct error **err);
+
+/* A daemon's is unmounted everywhere, or nobody has placed it and all have closed it. */
+bool fuse_mount_is_gone(const struct fuse_mount *m);
+
+/* What is kept for a mount that is not to go on; its readers get errors. */
+void fuse_mount_forget(struct keep *keep, const char *name);
+
+/*
+ * It is unmounted, if it still is mounted and session_close() has answered its readers: no one may
+ * wait any more. A daemon's stays mounted and its readers wait for the next process, unless it is
+ * gone; session_close() comes after this. NULL is allowed.
+ */
 void fuse_mount_end(struct fuse_mount *m);
 
 static inline void cleanup_fuse_mount_(struct fuse_mount **m)

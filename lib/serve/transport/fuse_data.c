@@ -99,12 +99,6 @@ static void answer_pieces(fuse_req_t req, const struct pieces *p)
 
 /* ---- waiting ---- */
 
-/*
- * Whoever moves it to ANSWERED answers. While libfuse is told of interrupted(), it may call that at
- * once, with the request locked, where it must not be answered: so EARLY only notes it.
- */
-enum state { BEGINNING, EARLY, WAITING, ANSWERED };
-
 struct waiting;
 
 struct waited {
@@ -113,36 +107,12 @@ struct waited {
 };
 
 struct waiting {
-	fuse_req_t req;
+	struct fuse_pending pending;
 	struct pieces pieces;
 	atomic_uint left; /* pieces, and one for who asks for them */
 	atomic_int error; /* the first */
-	atomic_int state;
 	struct waited wants[];
 };
-
-/* The reader has got a signal: it goes, the fetch goes on. */
-static void interrupted(fuse_req_t req, void *arg)
-{
-	struct waiting *w = arg;
-	int beginning = BEGINNING, waiting = WAITING;
-
-	if (atomic_compare_exchange_strong(&w->state, &beginning, EARLY))
-		return;
-	if (atomic_compare_exchange_strong(&w->state, &waiting, ANSWERED))
-		fuse_reply_err(req, EINTR);
-}
-
-static void begin_waiting(struct waiting *w)
-{
-	int beginning = BEGINNING;
-
-	fuse_req_interrupt_func(w->req, interrupted, w);
-	if (atomic_compare_exchange_strong(&w->state, &beginning, WAITING))
-		return;
-	atomic_store(&w->state, ANSWERED);
-	fuse_reply_err(w->req, EINTR);
-}
 
 static void one_is_done(struct waiting *w)
 {
@@ -150,14 +120,13 @@ static void one_is_done(struct waiting *w)
 
 	if (atomic_fetch_sub(&w->left, 1) > 1)
 		return;
-	if (atomic_exchange(&w->state, ANSWERED) == WAITING) {
+	if (fuse_pending_claim(&w->pending)) {
 		code = atomic_load(&w->error);
-		/* waits for interrupted(), if it runs right now */
-		fuse_req_interrupt_func(w->req, NULL, NULL);
 		if (code)
-			fuse_reply_err(w->req, code);
+			fuse_reply_err(w->pending.req, code);
 		else
-			answer_pieces(w->req, &w->pieces);
+			answer_pieces(w->pending.req, &w->pieces);
+		fuse_pending_end(&w->pending);
 	}
 	pieces_free(&w->pieces);
 	free(w);
@@ -178,10 +147,9 @@ static void wait_for_pieces(fuse_req_t req, const struct pieces *p)
 {
 	struct waiting *w = xzalloc(sizeof(*w) + p->n * sizeof(w->wants[0]));
 
-	w->req = req;
 	w->pieces = *p;
 	atomic_init(&w->left, 1);
-	begin_waiting(w);
+	fuse_pending_begin(mount_of(req)->pendings, &w->pending, req);
 	for (size_t i = 0; i < p->n; i++) {
 		const struct piece *one = piece_at(&w->pieces, i);
 		struct waited *wanted = &w->wants[i];
@@ -190,7 +158,7 @@ static void wait_for_pieces(fuse_req_t req, const struct pieces *p)
 			continue;
 		*wanted = (struct waited){ .want.done = arrived, .all = w };
 		atomic_fetch_add(&w->left, 1);
-		engine_want(one->device->blob, one->offset, one->len, &wanted->want);
+		engine_want(one->device->blob->served, one->offset, one->len, &wanted->want);
 	}
 	one_is_done(w);
 }

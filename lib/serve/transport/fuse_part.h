@@ -3,16 +3,15 @@
 #ifndef SERVE_FUSE_PART_H
 #define SERVE_FUSE_PART_H
 
-#define FUSE_USE_VERSION 312 /* libfuse 3.12: a bound on its threads */
-
-#include <fuse_lowlevel.h>
-
 #include "lib/serve/transport/fuse.h"
+#include "lib/serve/transport/fuse_connection.h"
 
 struct fuse_mount {
 	struct session *session;
 	const struct bootstrap *tree;
-	struct fuse_session *fuse;
+	struct fuse_connection *connection; /* of a daemon's mount; else ... */
+	struct fuse_session *fuse; /* ... libfuse's, which has mounted it */
+	struct fuse_pendings *pendings;
 	bool privileged; /* as root of the whole system */
 	bool mounted;
 	bool no_open, no_opendir; /* the kernel need not ask */
@@ -46,6 +45,10 @@ int find_inode(fuse_req_t req, fuse_ino_t node, struct bootstrap_inode *inode);
 
 /* Answer with EIO for a fault of the bootstrap; frees the error. */
 void answer_fault(fuse_req_t req, struct error *err);
+
+/* fuse.c */
+extern const struct fuse_lowlevel_ops fuse_tree_operations; /* with a struct fuse_mount */
+void fuse_catch_log(void); /* libfuse's words go to our log */
 
 /* fuse_tree.c */
 void serve_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

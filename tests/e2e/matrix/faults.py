@@ -104,7 +104,7 @@ def cut(count, how="close"):
         if how == "stall":
             x.stay_silent()
         if how == "reset":
-            time.sleep(0.05)  # RST takes along what is still on its way; let some arrive
+            x.wait_until_taken()
             x.reset()
         x.hang_up()
     return bend(send=send)
@@ -176,7 +176,7 @@ def close(x):
 def reset_in_headers(x):
     x.drain()
     x.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/oct")
-    time.sleep(0.02)
+    x.wait_until_taken()
     x.reset()
 
 

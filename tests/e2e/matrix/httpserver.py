@@ -5,6 +5,7 @@ want to break the conversation at a chosen byte.
 Subclass Exchange, and give answer(). A server listens on a free port from its making on, and
 ends with close() or with the process.
 """
+import fcntl
 import http.server
 import os
 import select
@@ -12,6 +13,7 @@ import socket
 import socketserver
 import struct
 import sys
+import termios
 import threading
 import time
 import urllib.parse
@@ -44,7 +46,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 0
     disable_nagle_algorithm = True
-    timeout = 60
+    timeout = 300
 
     def answer(self):
         raise NotImplementedError
@@ -146,6 +148,13 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             os.close(number)
         raise Gone("ended by the server")
 
+    def wait_until_taken(self, seconds=60):
+        """Until the client's kernel has all that was sent: RST takes along what is still on its way."""
+        end, left = time.monotonic() + seconds, b"1"
+        while any(left) and time.monotonic() < end:
+            time.sleep(0.002)
+            left = fcntl.ioctl(self.connection.fileno(), termios.TIOCOUTQ, bytes(4))
+
     def stay_silent(self, seconds=900):
         """Says nothing until the client leaves, the server ends or the time is over."""
         end = time.monotonic() + seconds
@@ -196,7 +205,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             os.close(request.detach())
             return
         if self.tls:  # on the connection's own thread: a handshake may take its time
-            request.settimeout(10)
+            request.settimeout(60)
             try:
                 request = self.tls.wrap_socket(request, server_side=True)
             except OSError:

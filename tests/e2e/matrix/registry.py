@@ -42,17 +42,48 @@ def free_port(host="127.0.0.1"):
         return probe.getsockname()[1]
 
 
-class Process:
-    """A server process; `port` answers when it is up."""
+_closed = []
 
-    def __init__(self, args, log, host, port):
-        self.log = log
+
+def closed_port(host="127.0.0.1"):
+    """A port where nobody listens, nor will: it is bound as long as we live."""
+    _closed.append(socket.socket())
+    _closed[-1].bind((host, 0))
+    return _closed[-1].getsockname()[1]
+
+
+def sockets(column, port, state):
+    """Inodes of this machine's TCP sockets (IPv4) in that state, whose local (1) or remote (2) port it is."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        lines = [line.split() for line in table][1:]
+    return {f"socket:[{one[9]}]" for one in lines if one[3] == state and int(one[column].rpartition(":")[2], 16) == port}
+
+
+def has_one_of(pid, wanted):
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") in wanted:
+                    return True
+    return False
+
+
+def wait_for_connection(port, process):
+    """Until the process has a connection to that port, or has ended."""
+    while process.poll() is None and not has_one_of(process.pid, sockets(2, port, "01")):
+        time.sleep(0.02)
+
+
+class Process:
+    """A server process; it listens at `port` when it is up."""
+
+    def __init__(self, args, log, port):
+        self.log, self.port = log, port
         self.keeper = subprocess.Popen(["sh", "-c", KEEPER, "keeper", log, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = int(self.keeper.stdout.readline())
-        end = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-                break
+        end = time.monotonic() + 120
+        # A connection would not tell: whoever took the port meanwhile may answer.
+        while not has_one_of(self.pid, sockets(1, port, "0A")):
             gone = not os.path.exists(f"/proc/{self.pid}")
             if gone or time.monotonic() > end:
                 self.close()
@@ -113,7 +144,7 @@ http: {{addr: "{self.host}", secret: of-the-test, relativeurls: true}}
 auth: {{token: {{realm: "{self.issuer.realm}", service: {self.issuer.service}, issuer: test-issuer,
     rootcertbundle: {self.issuer.key}.crt}}}}
 """)
-        super().__init__([program("docker-registry"), "serve", path], f"{self.at}/registry.log", "127.0.0.1", port)
+        super().__init__([program("docker-registry"), "serve", path], f"{self.at}/registry.log", port)
 
     def reference(self, name):
         return f"docker://{self.host}/{name}"
@@ -205,7 +236,7 @@ class Front(Process):
         self.host = f"127.0.0.1:{port}"
         self.url = ("https://" if o["authority"] else "http://") + self.host
         super().__init__([program("nginx"), "-p", self.at, "-c", path, "-e", f"{self.at}/error.log", "-g", "daemon off;"],
-                         f"{self.at}/error.log", "127.0.0.1", port)
+                         f"{self.at}/error.log", port)
 
     def _conf(self, port):
         o, at = self.options, self.at
@@ -285,7 +316,7 @@ http {{
         self.marks += 1
         mark = f"/mark/{self.marks}"
         self._get(mark)
-        for _ in range(200):
+        for _ in range(6000):
             with open(self.access, encoding="utf-8") as text:
                 found = [line.rstrip("\n").split("\t") for line in text]
             if found and found[-1][1] == mark:

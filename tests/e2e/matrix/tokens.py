@@ -38,6 +38,17 @@ class Issuer(httpserver.Server):
             return "insufficient_scope"
         return None
 
+    def ends_when_used(self):
+        """An act for a registry: with the first request that shows a token, all that were given end."""
+        left = [1]
+
+        def act(x):
+            with self.lock:
+                if left and "Authorization" in x.headers:
+                    left.clear()
+                    self.tokens = {token: (0, access) for token, (_, access) in self.tokens.items()}
+        return act
+
     def issue(self, user, scopes):
         access = {}
         for scope in scopes:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 """Runs erofs-convert, and the independent extraction it is judged by."""
+import contextlib
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
 import tap
 
 TOOL = os.environ.get("EROFS_CONVERT", os.path.join(os.environ.get("top_builddir", "."), "erofs-convert"))
-LIMIT = 60  # seconds; nothing here takes long, so what does is stuck
+LIMIT = 180  # seconds; nothing here takes long, not even on a busy machine, so what does is stuck
+PROMPT = 3  # seconds from a signal to the end of a process
 
 
 def run(*args, **kw):
@@ -77,7 +80,8 @@ def mount(image, point):
 
 def umount(point):
     """Other tests run at the same time: between fork and exec their children hold our files open."""
-    for _ in range(40):
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
         done = run("umount", point)
         if done.returncode == 0 or "busy" not in done.stderr:
             break
@@ -85,6 +89,45 @@ def umount(point):
     if done.returncode != 0:
         tap.fail(f"expected success, seen exit status {done.returncode}", command(("umount", point)), done.stderr)
     return done
+
+
+def wait_until_read(process, count):
+    """Until the process has read so many bytes, of whatever, or has ended: how far it is, on any machine."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError, IndexError), open(f"/proc/{process.pid}/io", encoding="ascii") as f:
+            if int(f.read().split()[1]) >= count:
+                return
+        time.sleep(0.002)
+
+
+def processor_time(process):
+    """Seconds that it has used, also when it has ended and nobody has waited for it."""
+    with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as line:
+        fields = line.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def end_by(process, number):
+    """Sends the signal, and waits for the end, which must come soon: within seconds, or, where the machine
+    is busy, seconds of the processor. (status, stdout, stderr); little may be said."""
+    if process.poll() is not None:
+        return (process.returncode, *process.communicate(timeout=LIMIT))
+    before, begin = processor_time(process), time.monotonic()
+    os.kill(process.pid, number)  # Popen's own way might take the zombie, and its times with it
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if time.monotonic() > begin + LIMIT:
+            process.kill()
+            process.communicate()
+            tap.fail("the tool hangs after the signal")
+        time.sleep(0.005)
+    took, used = time.monotonic() - begin, processor_time(process) - before
+    if os.environ.get("TEST_TIMES"):
+        print(f"# ended after {took:.3f} s, {used:.3f} s of the processor")
+    out, err = process.communicate(timeout=LIMIT)  # with a timeout, it may be called again
+    number = signal.Signals(number)
+    if took >= PROMPT:
+        tap.expect(used < PROMPT and took < 10 * PROMPT, f"{number.name}: it went on for {took:.2f} s, and used the processor for {used:.2f} s", out, err)
+    return process.returncode, out, err
 
 
 def umoci_unpack(layout, tag, bundle):

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * The requests: read, noted, closed once answered, denied at the deadline.
+ *
+ * A slot that expires while a worker's thread has it is not used again until that thread has let
+ * go of it (it finds EXPIRED and says ANSWERED), or the worker is dead, or long enough has passed:
+ * else the thread could take the next request in that slot for its own, and allow a read whose
+ * bytes are not there.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/serve/holder/event.h"
+#include "lib/serve/holder/holder.h"
+
+#define BATCH	 16 /* events a read; those not noted yet when it dies are denied */
+#define PATIENCE 10 /* times the deadline */
+
+static bool move(struct held_request *q, uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong(&q->state, &from, to);
+}
+
+static void use(struct holder *h, uint32_t slot, int fd)
+{
+	h->held[slot] = (struct held){ .fd = fd };
+	h->used[h->n_used++] = slot;
+}
+
+static void put_free(struct holder *h, uint32_t slot)
+{
+	h->free[(h->free_at + h->n_free++) % REQUESTS_MAX] = slot;
+}
+
+static uint32_t take_free(struct holder *h)
+{
+	uint32_t slot = h->free[h->free_at];
+
+	h->free_at = (h->free_at + 1) % REQUESTS_MAX;
+	h->n_free--;
+	return slot;
+}
+
+/* The state first: once the number is closed, an event can have it, which the worker's late
+ * answer must not meet. */
+static void release(struct holder *h, uint32_t slot)
+{
+	atomic_store(&h->requests->slots[slot].state, REQUEST_FREE);
+	if (h->held[slot].fd >= 0)
+		close(h->held[slot].fd);
+	h->held[slot].fd = -1;
+	put_free(h, slot);
+}
+
+static void announce(struct holder *h, uint32_t slot)
+{
+	struct requests *r = h->requests;
+	uint32_t head = atomic_load(&r->head);
+
+	atomic_store(&r->ring[head % REQUESTS_MAX], slot);
+	atomic_store(&r->head, head + 1);
+}
+
+static void wake_worker(const struct holder *h)
+{
+	static const uint64_t one = 1;
+
+	if (write(h->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		holder_say("cannot wake the worker: %s", strerror(errno));
+}
+
+/* --- what a former holder left -------------------------------------------------------- */
+
+/*
+ * Its descriptors are gone, but the kernel still knows their numbers: no new event may get one,
+ * so something else has it until the answer.
+ */
+static int hold_place(struct holder *h, int number)
+{
+	if (number >= h->base)
+		return -1; /* no event of ours comes so high */
+	if (dup3(h->null, number, O_CLOEXEC) < 0)
+		holder_say("cannot hold descriptor %d: %s", number, strerror(errno));
+	return number;
+}
+
+static bool is_number(int number, unsigned char *seen)
+{
+	if (number < EVENT_NUMBER_MIN || number >= EVENT_NUMBER_MAX || seen[number])
+		return false;
+	seen[number] = true;
+	return true;
+}
+
+static void adopt_one(struct holder *h, uint32_t slot, unsigned char *seen, uint64_t now)
+{
+	struct held_request *q = &h->requests->slots[slot];
+	uint32_t state = atomic_load(&q->state);
+
+	switch (state) {
+	case REQUEST_PENDING:
+	case REQUEST_TAKEN:
+	case REQUEST_ANSWERING:
+		if (!is_number(q->fd, seen))
+			break;
+		use(h, slot, hold_place(h, q->fd));
+		if (q->deadline > now + h->deadline)
+			q->deadline = now + h->deadline;
+		if (state == REQUEST_PENDING)
+			announce(h, slot);
+		return;
+	case REQUEST_EXPIRED: /* perhaps before it was denied, and perhaps the worker has it */
+		if (is_number(q->fd, seen) && h->group >= 0)
+			answer_deny(h->group, q->fd, EIO);
+		use(h, slot, -1);
+		h->held[slot].patience = now + PATIENCE * h->deadline;
+		return;
+	}
+	atomic_store(&q->state, REQUEST_FREE);
+	put_free(h, slot);
+}
+
+void held_adopt(struct holder *h)
+{
+	static unsigned char seen[EVENT_NUMBER_MAX];
+	uint64_t now = holder_now();
+	unsigned n = 0;
+
+	if (h->group >= 0)
+		n = keep_deny_unknown(h->group, h->requests);
+	if (n)
+		holder_say("%u reads that nobody had noted have to be repeated", n);
+	for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+		if (h->group < 0) /* whose requests were they? */
+			atomic_store(&h->requests->slots[i].state, REQUEST_FREE);
+		adopt_one(h, i, seen, now);
+	}
+	wake_worker(h);
+}
+
+/* --- new ones ------------------------------------------------------------------------- */
+
+bool held_may_read(const struct holder *h)
+{
+	return h->group >= 0 && h->n_free >= BATCH && h->n_used + BATCH <= h->held_max;
+}
+
+static void deny_at_once(struct holder *h, const struct event *e, const char *why)
+{
+	holder_say("a read by process %d is denied: %s", e->pid, why);
+	if (answer_deny(h->group, e->fd, EIO) < 0)
+		holder_say("cannot deny it: %s", strerror(errno));
+	atomic_fetch_add(&h->requests->denied, 1);
+	close(e->fd);
+}
+
+static void note(struct holder *h, const struct event *e)
+{
+	struct held_request *q;
+	struct stat st;
+	uint32_t slot;
+
+	if (fstat(e->fd, &st) < 0) {
+		deny_at_once(h, e, strerror(errno));
+		return;
+	}
+	if (e->fd < EVENT_NUMBER_MIN || e->fd >= h->base) {
+		deny_at_once(h, e, "its number is out of range");
+		return;
+	}
+	slot = take_free(h);
+	q = &h->requests->slots[slot];
+	q->fd = e->fd;
+	q->dev = st.st_dev;
+	q->ino = st.st_ino;
+	q->offset = e->has_range ? e->offset : 0;
+	q->len = e->has_range ? e->len : (uint64_t)st.st_size;
+	q->deadline = holder_now() + h->deadline;
+	q->pid = e->pid;
+	use(h, slot, e->fd);
+	atomic_store(&q->state, REQUEST_PENDING);
+	announce(h, slot);
+	atomic_fetch_add(&h->requests->read, 1);
+}
+
+static void note_all(struct holder *h, const char *bytes, size_t n)
+{
+	struct event e;
+	size_t at = 0;
+	int rc;
+
+	while ((rc = event_next(bytes, n, &at, &e)) > 0) {
+		if (e.fd < 0)
+			continue;
+		if (e.waits)
+			note(h, &e);
+		else
+			close(e.fd);
+	}
+	if (rc < 0) {
+		holder_say("the group \"" KEEP_FANOTIFY "\" gives no events that are understood");
+		h->group = -1;
+	}
+}
+
+void held_read(struct holder *h)
+{
+	static _Alignas(8) char bytes[BATCH * EVENT_SIZE];
+	ssize_t n = read(h->group, bytes, sizeof(bytes));
+
+	if (n > 0) {
+		note_all(h, bytes, (size_t)n);
+		wake_worker(h);
+		return;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* an event whose file cannot be opened is denied by the kernel: the next one may do */
+	holder_say("cannot read events: %s", n ? strerror(errno) : "end of file");
+	if (n == 0 || errno == EINVAL || errno == EBADF)
+		h->group = -1;
+}
+
+/* --- the end of a request ------------------------------------------------------------- */
+
+static void deny(struct holder *h, const struct held_request *q, uint32_t slot)
+{
+	/* our own note of the number, where there is one: theirs could be anything */
+	int number = h->held[slot].fd >= 0 ? h->held[slot].fd : q->fd;
+
+	if (answer_deny(h->group, number, EIO) < 0 && errno != ENOENT)
+		holder_say("cannot deny a read: %s", strerror(errno));
+}
+
+/* True: its slot is free again. */
+static bool expire(struct holder *h, uint32_t slot, uint32_t state, uint64_t now)
+{
+	struct held_request *q = &h->requests->slots[slot];
+	struct held *mine = &h->held[slot];
+
+	if (state == REQUEST_ANSWERING && h->pidfd >= 0) {
+		/* in the middle of its write: the number stays in use until it says so */
+		if (!mine->denied)
+			deny(h, q, slot);
+		mine->denied = true;
+		return false;
+	}
+	if (!move(q, state, REQUEST_EXPIRED))
+		return false; /* just now */
+	deny(h, q, slot);
+	atomic_fetch_add(&h->requests->expired, 1);
+	h->expired_at = now;
+	if (state == REQUEST_PENDING || h->pidfd < 0) {
+		release(h, slot);
+		return true;
+	}
+	if (mine->fd >= 0)
+		close(mine->fd);
+	mine->fd = -1;
+	mine->patience = now + PATIENCE * h->deadline;
+	return false;
+}
+
+static bool sweep_one(struct holder *h, uint32_t slot, uint64_t now)
+{
+	struct held_request *q = &h->requests->slots[slot];
+	uint32_t state = atomic_load(&q->state);
+
+	switch (state) {
+	case REQUEST_ANSWERED:
+		break;
+	case REQUEST_PENDING:
+	case REQUEST_TAKEN:
+	case REQUEST_ANSWERING:
+		return now >= q->deadline && expire(h, slot, state, now);
+	case REQUEST_EXPIRED:
+		if (now < h->held[slot].patience)
+			return false;
+		break;
+	default:
+		holder_say("slot %u has state %u", slot, state);
+		deny(h, q, slot);
+	}
+	release(h, slot);
+	return true;
+}
+
+void held_sweep(struct holder *h, uint64_t now)
+{
+	for (unsigned i = 0; i < h->n_used;)
+		if (sweep_one(h, h->used[i], now))
+			h->used[i] = h->used[--h->n_used];
+		else
+			i++;
+}
+
+void held_forget_expired(struct holder *h)
+{
+	for (unsigned i = 0; i < h->n_used; i++)
+		if (atomic_load(&h->requests->slots[h->used[i]].state) == REQUEST_EXPIRED)
+			h->held[h->used[i]].patience = 0;
+}

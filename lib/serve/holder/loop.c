@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "lib/serve/holder/holder.h"
+
+#define MS	  UINT64_C(1000000)
+#define STOP_TIME (30000 * MS)
+#define HANG_MIN  (10000 * MS) /* with a short deadline; a worker beats each second */
+
+static void hear_signal(struct holder *h)
+{
+	struct signalfd_siginfo s;
+
+	if (read(h->signals, &s, sizeof(s)) != sizeof(s))
+		return;
+	if (s.ssi_signo != SIGHUP && !h->stopping) {
+		h->stopping = true;
+		h->kill_at = holder_now() + STOP_TIME;
+	}
+	worker_signal(h, (int)s.ssi_signo);
+	if (h->stopping && h->pidfd < 0)
+		_exit(0);
+}
+
+/* A worker that neither answers nor beats hangs. */
+static bool hangs(const struct holder *h, uint64_t now)
+{
+	uint64_t beat = atomic_load(&h->requests->beat);
+	uint64_t max = h->deadline / 65 * 60; /* 60 s of the usual 65 */
+
+	if (max < HANG_MIN)
+		max = HANG_MIN;
+	if (beat < h->started)
+		beat = h->started;
+	return h->expired_at > beat && now > beat && now - beat > max;
+}
+
+static void look_after_worker(struct holder *h, uint64_t now)
+{
+	if (h->pidfd < 0) {
+		if (now >= h->start_at && !h->stopping)
+			worker_start(h);
+	} else if (h->stopping && now >= h->kill_at) {
+		worker_signal(h, SIGKILL);
+	} else if (hangs(h, now)) {
+		holder_say("the worker hangs; killing it");
+		worker_signal(h, SIGKILL);
+	}
+}
+
+/* Milliseconds until something is to be done without being asked. */
+static int next_look(const struct holder *h, uint64_t now)
+{
+	uint64_t wait = 1000 * MS;
+
+	if (h->group >= 0 && !held_may_read(h))
+		wait = 5 * MS; /* until some are answered */
+	if (h->pidfd < 0 && h->start_at < now + wait)
+		wait = h->start_at > now ? h->start_at - now : 0;
+	return (int)((wait + MS - 1) / MS);
+}
+
+static void step(struct holder *h)
+{
+	uint64_t now = holder_now();
+	struct pollfd p[4] = {
+		{ .fd = h->signals, .events = POLLIN },
+		{ .fd = h->socket, .events = POLLIN }, /* poll(2) passes over -1 */
+		{ .fd = h->pidfd, .events = POLLIN },
+		{ .fd = held_may_read(h) ? h->group : -1, .events = POLLIN },
+	};
+
+	if (poll(p, 4, next_look(h, now)) < 0) {
+		if (errno != EINTR && errno != EAGAIN)
+			holder_say("poll: %s", strerror(errno));
+		return;
+	}
+	if (p[3].revents)
+		held_read(h);
+	if (p[1].revents)
+		kept_receive(h);
+	if (p[2].revents)
+		worker_died(h);
+	if (p[0].revents)
+		hear_signal(h);
+	now = holder_now();
+	held_sweep(h, now);
+	look_after_worker(h, now);
+}
+
+void holder_run(struct holder *h)
+{
+	for (;;)
+		step(h);
+}

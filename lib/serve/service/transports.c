@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* Which transports there are, and which one a mount gets. */
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/serve/service/part.h"
+
+static const char *const transport_names[] = { "auto", "fanotify", "fuse-device", "cachefiles",
+	"fuse" };
+
+int service_transport_parse(const char *name, enum service_transport *t)
+{
+	for (size_t i = 0; i < sizeof(transport_names) / sizeof(*transport_names); i++)
+		if (!strcmp(name, transport_names[i])) {
+			*t = (enum service_transport)i;
+			return 0;
+		}
+	return -1;
+}
+
+const char *service_transport_name(enum service_transport t)
+{
+	return transport_names[t];
+}
+
+void transports_open_fanotify(struct service *s, const char *store_dir)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_FD int old = keep_find(s->keep, KEEP_FANOTIFY);
+
+	s->fanotify_lost = old < 0;
+	s->fanotify = fanotify_transport_open(s->keep, store_dir, &s->store_fd, &err);
+	if (s->fanotify)
+		return;
+	s->no_fanotify = xstrdup(err->msg);
+	log_debug("no transport fanotify: %s", err->msg);
+}
+
+static struct device_transport *no_fanotify(const struct service *s, struct error **err)
+{
+	error_set(err, 0, "the transport fanotify is not there: %s", s->no_fanotify);
+	error_hint(err, "--transport auto");
+	return NULL;
+}
+
+/* Once the engine runs, a transport that is opened begins at once. */
+static struct device_transport *open_fuse_device(struct service *s, struct error **err)
+{
+	CLEANUP_FD int old = keep_find(s->keep, "fuse-device");
+	struct device_transport *t;
+
+	if (s->fuse_device)
+		return s->fuse_device;
+	s->fuse_device_lost = old < 0;
+	t = fuse_device_transport_open(s->keep, err);
+	if (!t)
+		return NULL;
+	if (blob_set_engine(s->blobs) && t->start(t, err) < 0) {
+		t->close(t);
+		return NULL;
+	}
+	blob_set_add_transport(s->blobs, t);
+	return s->fuse_device = t;
+}
+
+static struct device_transport *open_cachefiles(struct service *s, struct error **err)
+{
+	struct device_transport *t;
+
+	if (s->cachefiles)
+		return s->cachefiles;
+	s->cachefiles_lost = !cachefiles_transport_was_kept(s->keep);
+	t = cachefiles_transport_open(s->keep, store_dir(blob_set_store(s->blobs)), err);
+	if (!t)
+		return NULL;
+	if (blob_set_engine(s->blobs) && t->start(t, err) < 0) {
+		t->close(t);
+		return NULL;
+	}
+	blob_set_add_transport(s->blobs, t);
+	return s->cachefiles = t;
+}
+
+/*
+ * Two daemons that both have marks in one store wait for each other: each one's writes ask the
+ * other, once it has opened its files anew. A lock on STORE/mounts says who it is.
+ */
+static struct device_transport *use_fanotify(struct service *s, struct error **err)
+{
+	if (!s->fanotify)
+		return no_fanotify(s, err);
+	if (flock(s->mounts_fd, LOCK_EX | LOCK_NB) == 0)
+		return s->fanotify;
+	error_set(err, errno, "another daemon serves %s by fanotify",
+		store_dir(blob_set_store(s->blobs)));
+	error_hint(err, "--transport auto, or a --store of its own");
+	return NULL;
+}
+
+struct device_transport *service_device_transport(
+	struct service *s, enum service_transport t, struct error **err)
+{
+	struct device_transport *found;
+
+	if (t == SERVICE_FANOTIFY)
+		return use_fanotify(s, err);
+	pthread_mutex_lock(&s->open_lock);
+	found = t == SERVICE_CACHEFILES ? open_cachefiles(s, err) : open_fuse_device(s, err);
+	pthread_mutex_unlock(&s->open_lock);
+	return found;
+}
+
+enum service_transport transports_choose(struct service *s, enum service_transport wanted)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_FREE char *why = NULL;
+
+	if (wanted != SERVICE_AUTO)
+		return wanted;
+	if (s->fanotify && keep_is_backed(s->keep) && !s->strict) {
+		log_debug("auto: fanotify, whose group the service manager keeps");
+		return SERVICE_FANOTIFY;
+	}
+	log_debug("auto: no fanotify: %s",
+		!s->fanotify ? s->no_fanotify
+		: s->strict  ? "--strict"
+			     : "no service manager keeps its group, and when all processes "
+			       "die, holes would read as zeros");
+	if (fuse_device_transport_supported(&why)) {
+		log_debug("auto: fuse-device, which fails closed");
+		return SERVICE_FUSE_DEVICE;
+	}
+	log_debug("auto: no fuse-device: %s", why);
+	if (service_device_transport(s, SERVICE_CACHEFILES, &err)) {
+		log_debug("auto: cachefiles, which fails closed");
+		return SERVICE_CACHEFILES;
+	}
+	log_debug("auto: no cachefiles: %s; fuse", err->msg);
+	return SERVICE_FUSE;
+}
+
+int transports_check(struct service *s, enum service_transport wanted, struct error **err)
+{
+	CLEANUP_FREE char *why = NULL;
+
+	if (wanted == SERVICE_FANOTIFY && s->strict) {
+		error_set(err, 0, "--strict and --transport fanotify exclude each other");
+		return error_hint(err, "--transport fuse-device, or auto");
+	}
+	if (wanted == SERVICE_FANOTIFY && !s->fanotify)
+		return no_fanotify(s, err) ? 0 : -1;
+	if (wanted == SERVICE_FUSE_DEVICE && !fuse_device_transport_supported(&why))
+		return error_set(err, 0, "the transport fuse-device is not there: %s", why);
+	if (wanted == SERVICE_CACHEFILES)
+		return service_device_transport(s, SERVICE_CACHEFILES, err) ? 0 : -1;
+	return 0;
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+#include "config.h"
+
+#include "lib/serve/shared_blob.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fmt/chunk_index.h"
+#include "lib/base/mem.h"
+#include "lib/blob/range_map.h"
+#include "lib/image/erofs.h"
+#include "lib/serve/blob_ways.h"
+#include "lib/serve/transport/device_transport.h"
+
+struct entry {
+	struct shared_blob blob;
+	struct blob_ways ways; /* where it comes from */
+	struct entry *next;
+	struct blob_set *set;
+	struct store_blob *cache; /* until it is served */
+	struct erofs_index index;
+	char *name;
+	unsigned users;
+	unsigned mounts[DEVICE_KINDS]; /* how many have it by which transport */
+};
+
+struct blob_set {
+	struct store *store;
+	struct engine *engine;
+	struct device_transport *transports[DEVICE_KINDS];
+	bool named;
+	unsigned deadline; /* 0: the engine's */
+	pthread_mutex_t mutex; /* for the list, and one use or drop at a time */
+	struct entry *entries;
+};
+
+static struct entry *entry_of(const struct shared_blob *b)
+{
+	return (struct entry *)b; /* its first member */
+}
+
+bool shared_blob_is_complete(const struct shared_blob *b)
+{
+	return b->served ? served_blob_is_complete(b->served)
+			 : store_blob_is_complete(entry_of(b)->cache);
+}
+
+/* ---- for the engine ---- */
+
+static struct range_map *read_index(void *arg, struct blob_source *source, struct error **err)
+{
+	const struct entry *e = arg;
+	size_t size = (size_t)(e->index.end - e->index.offset - CHUNK_INDEX_SKIPPABLE);
+	CLEANUP_FREE uint8_t *frame = xmalloc(size + CHUNK_INDEX_SKIPPABLE);
+	struct fault fault;
+
+	if (source->read(source, &e->blob.digest, e->index.offset, frame,
+		    size + CHUNK_INDEX_SKIPPABLE, err) < 0)
+		return NULL;
+	if (chunk_index_get_skippable(frame, size, &fault) < 0) {
+		error_set(err, 0, "its chunk index: %s", fault.what);
+		return NULL;
+	}
+	return range_map_new(xmemdup(frame + CHUNK_INDEX_SKIPPABLE, size), size, e->index.offset,
+		e->blob.size, &e->index.digest, err);
+}
+
+static void completed(void *arg)
+{
+	struct entry *e = arg;
+
+	for (int kind = 0; kind < DEVICE_KINDS; kind++) {
+		struct device_transport *t = e->set->transports[kind];
+
+		if (t && t->completed && e->blob.attached[kind])
+			t->completed(t, &e->blob);
+	}
+}
+
+/* ---- entries ---- */
+
+/* How many frames: an index's size says it, before it is read. */
+static int count_frames(const struct image_layer *l, const struct erofs_index *index, uint32_t *n,
+	struct error **err)
+{
+	uint64_t size = index->end - index->offset;
+
+	if (size < CHUNK_INDEX_SKIPPABLE + CHUNK_INDEX_HEADER ||
+		size > CHUNK_INDEX_SKIPPABLE + (uint64_t)RANGE_MAP_BYTES_MAX)
+		return error_set(
+			err, 0, "%s: a chunk index cannot have %" PRIu64 " bytes", l->name, size);
+	size -= CHUNK_INDEX_SKIPPABLE + CHUNK_INDEX_HEADER;
+	*n = (uint32_t)(size / CHUNK_INDEX_ENTRY);
+	if (size % CHUNK_INDEX_ENTRY)
+		return error_set(
+			err, 0, "%s: its chunk index has no whole number of entries", l->name);
+	return 0;
+}
+
+static void entry_free(struct entry *e)
+{
+	if (!e)
+		return;
+	engine_remove(e->blob.served);
+	store_blob_close(e->cache);
+	blob_ways_end(&e->ways);
+	free(e->name);
+	free(e);
+}
+
+static void cleanup_entry_(struct entry **e)
+{
+	entry_free(*e);
+}
+
+static void entry_serve(struct entry *e)
+{
+	const struct served_blob_parts parts = { .cache = e->cache,
+		.open_index = read_index,
+		.completed = completed,
+		.arg = e,
+		.source = &e->ways.source,
+		.digest = e->blob.digest,
+		.name = e->name };
+
+	e->cache = NULL;
+	e->blob.served = engine_add(e->set->engine, &parts);
+}
+
+static int entry_open(struct entry *e, const struct image_layer *l, struct error **err)
+{
+	struct store_spec spec = { .digest = l->digest, .size = e->blob.size };
+
+	if (erofs_layer_index(l, &e->index, err) < 0 ||
+		count_frames(l, &e->index, &spec.n_frames, err) < 0)
+		return -1;
+	spec.index = e->blob.index = e->index.digest;
+	e->cache = e->set->named ? store_blob_open_shared(e->set->store, &spec, err)
+				 : store_blob_open_now(e->set->store, &spec, err);
+	if (!e->cache)
+		return -1;
+	e->blob.fd = store_blob_fd(e->cache);
+	e->blob.path = store_blob_path(e->cache);
+	return 0;
+}
+
+static struct entry *entry_new(
+	struct blob_set *s, const struct image_layer *l, uint64_t size, struct error **err)
+{
+	CLEANUP(cleanup_entry_) struct entry *e = xzalloc(sizeof(*e));
+
+	e->blob = (struct shared_blob){ .set = s, .digest = l->digest, .size = size, .fd = -1 };
+	e->set = s;
+	e->name = xstrdup(l->name);
+	blob_ways_init(&e->ways, &l->digest);
+	return entry_open(e, l, err) < 0 ? NULL : take_ptr(e);
+}
+
+/* Two images may say different things of one blob; the first one's word holds. */
+static int check_same(
+	const struct entry *e, const struct image_layer *l, uint64_t size, struct error **err)
+{
+	struct erofs_index index;
+
+	if (erofs_layer_index(l, &index, err) < 0)
+		return -1;
+	if (e->blob.size == size && e->index.offset == index.offset && e->index.end == index.end &&
+		digest_equal(&e->index.digest, &index.digest))
+		return 0;
+	error_set(err, 0, "%s: an image that is mounted has the same blob with another chunk index",
+		l->name);
+	return error_hint(err, "`erofs-convert check` on both images: one of them is wrong");
+}
+
+static struct entry *find_entry(const struct blob_set *s, const struct digest *d)
+{
+	for (struct entry *e = s->entries; e; e = e->next)
+		if (digest_equal(&e->blob.digest, d))
+			return e;
+	return NULL;
+}
+
+static struct entry *find_or_open(
+	struct blob_set *s, const struct image_layer *l, uint64_t size, struct error **err)
+{
+	struct entry *e = find_entry(s, &l->digest);
+
+	if (e)
+		return check_same(e, l, size, err) < 0 ? NULL : e;
+	e = entry_new(s, l, size, err);
+	if (!e)
+		return NULL;
+	e->next = s->entries;
+	s->entries = e;
+	return e;
+}
+
+struct shared_blob *blob_set_use(struct blob_set *s, const struct image_layer *layer, uint64_t size,
+	struct blob_source *source, struct error **err)
+{
+	struct entry *e;
+
+	pthread_mutex_lock(&s->mutex);
+	e = find_or_open(s, layer, size, err);
+	if (e) {
+		e->users++;
+		blob_ways_add(&e->ways, source);
+		if (s->engine && !e->blob.served)
+			entry_serve(e);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return e ? &e->blob : NULL;
+}
+
+bool blob_set_has(struct blob_set *s, const struct digest *blob)
+{
+	bool has;
+
+	pthread_mutex_lock(&s->mutex);
+	has = find_entry(s, blob) != NULL;
+	pthread_mutex_unlock(&s->mutex);
+	return has;
+}
+
+void blob_set_drop(struct shared_blob *b, struct blob_source *source)
+{
+	struct blob_set *s = b->set;
+	struct entry *e = entry_of(b), **at = &s->entries;
+
+	pthread_mutex_lock(&s->mutex);
+	if (--e->users == 0) {
+		while (*at != e)
+			at = &(*at)->next;
+		*at = e->next;
+		entry_free(e);
+	} else {
+		blob_ways_remove(&e->ways, source);
+	}
+	pthread_mutex_unlock(&s->mutex);
+}
+
+int shared_blob_attach(
+	struct shared_blob *b, struct device_transport *t, char **path, struct error **err)
+{
+	struct entry *e = entry_of(b);
+	int rc;
+
+	pthread_mutex_lock(&e->set->mutex);
+	rc = t->attach(t, b, path, err);
+	if (rc == 0)
+		e->mounts[t->kind]++;
+	pthread_mutex_unlock(&e->set->mutex);
+	return rc;
+}
+
+void shared_blob_detach(struct shared_blob *b, struct device_transport *t)
+{
+	struct entry *e = entry_of(b);
+
+	pthread_mutex_lock(&e->set->mutex);
+	if (--e->mounts[t->kind] == 0)
+		t->detach(t, b);
+	pthread_mutex_unlock(&e->set->mutex);
+}
+
+int shared_blob_prove(struct shared_blob *b, struct blob_source *source, struct error **err)
+{
+	return engine_prove(b->served, source, err);
+}
+
+/* ---- the set ---- */
+
+struct blob_set *blob_set_new(struct store *store, bool named)
+{
+	struct blob_set *s = xzalloc(sizeof(*s));
+
+	s->store = store;
+	s->named = named;
+	pthread_mutex_init(&s->mutex, NULL);
+	return s;
+}
+
+void blob_set_deadline(struct blob_set *s, unsigned seconds)
+{
+	s->deadline = seconds;
+}
+
+int blob_set_start(struct blob_set *s, struct error **err)
+{
+	struct engine_options o = ENGINE_OPTIONS_DEFAULT;
+
+	if (s->deadline)
+		o.deadline = s->deadline;
+	s->engine = engine_start(&o, err);
+	if (!s->engine)
+		return -1;
+	for (struct entry *e = s->entries; e; e = e->next)
+		entry_serve(e);
+	return 0;
+}
+
+void blob_set_add_transport(struct blob_set *s, struct device_transport *t)
+{
+	s->transports[t->kind] = t;
+}
+
+void blob_set_free(struct blob_set *s)
+{
+	if (!s)
+		return;
+	engine_stop(s->engine);
+	store_close(s->store);
+	pthread_mutex_destroy(&s->mutex);
+	free(s);
+}
+
+struct engine *blob_set_engine(const struct blob_set *s)
+{
+	return s->engine;
+}
+
+struct store *blob_set_store(const struct blob_set *s)
+{
+	return s->store;
+}

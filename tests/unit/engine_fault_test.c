@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* A source that fails and lies, a disk that fails (linked with --wrap=fdatasync). */
+#include "config.h"
+
+#include "tests/unit/engine_fixture.h"
+
+#include <stdatomic.h>
+
+static void wrong_bytes_are_asked_for_again_and_never_stored(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+	struct frame five;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	five = frame_of(&f, 0, 5);
+	f.fake.corrupt = five.stored_offset + 100;
+	f.fake.n_corrupt = 1;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 5), 0);
+	CHECK_U64(stats(&f).bad_frames, 1);
+	CHECK_U64(stats(&f).errors, 0);
+	CHECK_U64(f.fake.blamed, 1);
+	CHECK_U64(fake_requests(&f.fake), 2);
+	CHECK(is_right(&f, 0, five.offset, five.size));
+	end(&f);
+}
+
+static void a_frame_that_stays_wrong_is_an_error_until_it_is_right(void)
+{
+	struct engine_options o = options(1, 150000);
+	struct frame five;
+	struct fixture f;
+	uint64_t at;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	five = frame_of(&f, 0, 5);
+	at = frame_of(&f, 0, 4).offset;
+	f.fake.corrupt = five.stored_offset + 100;
+	f.fake.n_corrupt = 2;
+	CHECK_U64((uint64_t)engine_need(f.blobs[0], at, 3 * FRAME), EIO);
+	CHECK_U64(stats(&f).bad_frames, 2);
+	CHECK_U64(stats(&f).errors, 1);
+	CHECK(!store_blob_has(f.caches[0], 5));
+	CHECK_U64((uint64_t)need_frame(&f, 0, 4), 0); /* the others of its request are there */
+	CHECK_U64((uint64_t)need_frame(&f, 0, 6), 0);
+	CHECK_U64(fake_requests(&f.fake), 2);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 5), 0);
+	CHECK(is_right(&f, 0, five.offset, five.size));
+	end(&f);
+}
+
+static void a_source_that_fails_is_asked_twice_and_again_by_the_next(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.fail = 1;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 5), 0);
+	CHECK_U64(fake_requests(&f.fake), 2);
+	f.fake.fail = 2;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), EIO);
+	CHECK_U64(fake_requests(&f.fake), 4);
+	CHECK_U64(stats(&f).errors, 1);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), 0);
+	CHECK(is_right(&f, 0, frame_of(&f, 0, 50).offset, 1));
+	end(&f);
+}
+
+static void nobody_waits_longer_than_the_deadline(void)
+{
+	struct engine_options o = options(1, 150000);
+	struct fixture f;
+	struct ask a[3];
+
+	o.deadline = 1;
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	fake_gate(&f.fake, true);
+	ask_frame(&a[0], &f, 0, 50); /* being fetched */
+	fake_wait(&f.fake, 1);
+	ask_frame(&a[1], &f, 0, 50); /* the same */
+	ask_frame(&a[2], &f, 0, 90); /* queued */
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_U64((uint64_t)ask_wait(&a[i]), EIO);
+	CHECK_U64(stats(&f).deadlines, 3);
+	CHECK(stats(&f).waited_us >= 3000000);
+	fake_gate(&f.fake, false);
+	EVENTUALLY(store_blob_has(f.caches[0], 50) && store_blob_has(f.caches[0], 90));
+	CHECK_U64(fake_requests(&f.fake), 2);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), 0);
+	end(&f);
+}
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+static atomic_uint failing_syncs;
+
+int __wrap_fdatasync(int fd)
+{
+	if (!failing_syncs)
+		return __real_fdatasync(fd);
+	failing_syncs--;
+	errno = EIO;
+	return -1;
+}
+
+static void what_a_failed_sync_loses_is_fetched_again(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	failing_syncs = 1;
+	CHECK_U64((uint64_t)engine_need(f.blobs[0], 0, UINT64_MAX), 0);
+	EVENTUALLY(!store_blob_has(f.caches[0], 30));
+	CHECK(!served_blob_is_complete(f.blobs[0]));
+	CHECK_U64((uint64_t)need_frame(&f, 0, 30), 0);
+	CHECK(store_blob_has(f.caches[0], 30));
+	engine_prefetch(f.blobs[0]);
+	EVENTUALLY(served_blob_is_complete(f.blobs[0]));
+	CHECK_U64(stats(&f).frames_fetched, 2 * (uint64_t)range_map_n_frames(f.samples[0].map));
+	CHECK(all_right(&f, 0));
+	end(&f);
+}
+
+int main(void)
+{
+	alarm(300); /* who is never answered hangs */
+	RUN(wrong_bytes_are_asked_for_again_and_never_stored);
+	RUN(a_frame_that_stays_wrong_is_an_error_until_it_is_right);
+	RUN(a_source_that_fails_is_asked_twice_and_again_by_the_next);
+	RUN(nobody_waits_longer_than_the_deadline);
+	RUN(what_a_failed_sync_loses_is_fetched_again);
+	return tap_done();
+}

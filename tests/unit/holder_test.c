@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* The holder's table of requests, with a socket in the place of the fanotify group. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/fanotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/cleanup.h"
+#include "lib/base/mem.h"
+#include "lib/serve/holder/event.h"
+#include "lib/serve/holder/holder.h"
+#include "tests/unit/tap.h"
+
+#define SECOND UINT64_C(1000000000)
+#define BASE   512
+
+struct world {
+	struct holder *h;
+	struct requests *r;
+	int kernel; /* the other end of the group */
+};
+
+static void raise_event(struct world *w, int fd, uint64_t offset, uint64_t count)
+{
+	struct {
+		struct fanotify_event_metadata m;
+		uint8_t type, pad;
+		uint16_t len;
+		uint32_t pad2;
+		uint64_t offset, count;
+	} e = { .m = { .event_len = sizeof(e),
+			.vers = FANOTIFY_METADATA_VERSION,
+			.metadata_len = sizeof(e.m),
+			.mask = 0x00100000,
+			.fd = fd,
+			.pid = 7 },
+		.type = 6,
+		.len = 24,
+		.offset = offset,
+		.count = count };
+
+	CHECK(sizeof(e) == EVENT_SIZE && write(w->kernel, &e, sizeof(e)) == sizeof(e));
+}
+
+/* The next answer's number and response; -1: none. */
+static int heard(struct world *w, uint32_t *response)
+{
+	struct fanotify_response r;
+
+	if (recv(w->kernel, &r, sizeof(r), MSG_DONTWAIT) != sizeof(r))
+		return -1;
+	*response = r.response;
+	return r.fd;
+}
+
+static struct world begin(void)
+{
+	struct world w = { .h = xzalloc(sizeof(*w.h)) };
+	int fd = requests_create(), ends[2], null;
+
+	w.h->requests = w.r = requests_map(fd);
+	close(fd);
+	if (!w.r || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+		exit(99);
+	w.h->base = BASE;
+	w.h->held_max = BASE - 64;
+	w.h->deadline = 10 * SECOND;
+	w.h->group = fcntl(ends[0], F_DUPFD_CLOEXEC, BASE);
+	w.kernel = fcntl(ends[1], F_DUPFD_CLOEXEC, BASE);
+	w.h->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	w.h->null = fcntl(null, F_DUPFD_CLOEXEC, BASE);
+	close(null);
+	w.h->pidfd = 0; /* a worker lives */
+	close(ends[0]);
+	close(ends[1]);
+	return w;
+}
+
+/* Adopting denies what nobody had noted: here all numbers. */
+static void start(struct world *w)
+{
+	uint32_t response;
+
+	held_adopt(w->h);
+	while (heard(w, &response) >= 0)
+		;
+}
+
+static void end(struct world *w)
+{
+	close(w->h->group);
+	close(w->kernel);
+	close(w->h->wake);
+	close(w->h->null);
+	munmap(w->r, sizeof(*w->r));
+	free(w->h);
+}
+
+static struct held_request *one_request(struct world *w)
+{
+	int fd = dup(w->h->null);
+
+	raise_event(w, fd, 4096, 8192);
+	held_read(w->h);
+	return &w->r->slots[w->r->ring[(w->r->head - 1) % REQUESTS_MAX]];
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void an_event_becomes_a_pending_request_and_wakes_the_worker(void)
+{
+	struct world w = begin();
+	struct held_request *q;
+	uint64_t n;
+
+	start(&w);
+	CHECK(read(w.h->wake, &n, sizeof(n)) == sizeof(n));
+	q = one_request(&w);
+	CHECK_U64(w.r->head, 1);
+	CHECK_U64(q->state, REQUEST_PENDING);
+	CHECK_U64(q->offset, 4096);
+	CHECK_U64(q->len, 8192);
+	CHECK_U64((uint64_t)q->pid, 7);
+	CHECK(is_open(q->fd));
+	CHECK(read(w.h->wake, &n, sizeof(n)) == sizeof(n));
+	end(&w);
+}
+
+static void an_answered_request_is_closed_and_only_then_free(void)
+{
+	struct world w = begin();
+	struct held_request *q;
+
+	start(&w);
+	q = one_request(&w);
+	q->state = REQUEST_TAKEN;
+	held_sweep(w.h, holder_now());
+	CHECK_U64(q->state, REQUEST_TAKEN);
+	CHECK(is_open(q->fd));
+	q->state = REQUEST_ANSWERED;
+	held_sweep(w.h, holder_now());
+	CHECK_U64(q->state, REQUEST_FREE);
+	CHECK(!is_open(q->fd));
+	end(&w);
+}
+
+static void check_denied(struct world *w, const struct held_request *q)
+{
+	uint32_t response = 0;
+
+	CHECK(heard(w, &response) == q->fd);
+	CHECK_U64(response, FAN_DENY | (uint32_t)EIO << 24);
+}
+
+static void at_its_deadline_a_pending_request_is_denied_with_eio(void)
+{
+	struct world w = begin();
+	struct held_request *q;
+	uint32_t response;
+
+	start(&w);
+	q = one_request(&w);
+	held_sweep(w.h, q->deadline - 1);
+	CHECK_U64(q->state, REQUEST_PENDING);
+	CHECK(heard(&w, &response) == -1);
+	held_sweep(w.h, q->deadline);
+	CHECK_U64(q->state, REQUEST_FREE);
+	CHECK(!is_open(q->fd));
+	check_denied(&w, q);
+	CHECK_U64(w.r->expired, 1);
+	end(&w);
+}
+
+static void a_slot_that_expired_under_a_thread_is_not_used_until_it_lets_go(void)
+{
+	struct world w = begin();
+	struct held_request *q;
+	uint64_t late;
+
+	start(&w);
+	q = one_request(&w);
+	q->state = REQUEST_TAKEN;
+	late = q->deadline;
+	held_sweep(w.h, late);
+	check_denied(&w, q);
+	CHECK_U64(q->state, REQUEST_EXPIRED);
+	CHECK(!is_open(q->fd));
+	held_sweep(w.h, late + 9 * w.h->deadline);
+	CHECK_U64(q->state, REQUEST_EXPIRED);
+	q->state = REQUEST_ANSWERED; /* it lets go */
+	held_sweep(w.h, late);
+	CHECK_U64(q->state, REQUEST_FREE);
+
+	q = one_request(&w);
+	q->state = REQUEST_TAKEN;
+	held_sweep(w.h, q->deadline);
+	held_forget_expired(w.h); /* its process is dead */
+	held_sweep(w.h, holder_now());
+	CHECK_U64(q->state, REQUEST_FREE);
+	end(&w);
+}
+
+static void a_number_stays_in_use_while_the_worker_is_answering(void)
+{
+	struct world w = begin();
+	struct held_request *q;
+	uint32_t response;
+
+	start(&w);
+	q = one_request(&w);
+	q->state = REQUEST_ANSWERING;
+	held_sweep(w.h, q->deadline);
+	check_denied(&w, q);
+	held_sweep(w.h, q->deadline + 1);
+	CHECK(heard(&w, &response) == -1);
+	CHECK_U64(q->state, REQUEST_ANSWERING);
+	CHECK(is_open(q->fd));
+	w.h->pidfd = -1; /* dead */
+	held_sweep(w.h, q->deadline + 2);
+	CHECK_U64(q->state, REQUEST_FREE);
+	CHECK(!is_open(q->fd));
+	end(&w);
+}
+
+static void no_event_gets_a_number_that_a_former_holder_left_unanswered(void)
+{
+	static const uint32_t states[] = { REQUEST_PENDING, REQUEST_TAKEN, REQUEST_ANSWERING };
+	struct world w = begin();
+	unsigned char denied[EVENT_NUMBER_MAX] = { 0 };
+	uint32_t response;
+	int number, lowest = dup(w.h->null);
+
+	close(lowest);
+	for (int i = 0; i < 3; i++) {
+		w.r->slots[i * 100].fd = lowest + 1 + i;
+		w.r->slots[i * 100].deadline = holder_now() + SECOND;
+		w.r->slots[i * 100].state = states[i];
+	}
+	held_adopt(w.h);
+	while ((number = heard(&w, &response)) >= 0)
+		denied[number] = 1;
+	CHECK(denied[0] && denied[lowest]);
+	for (int i = 0; i < 3; i++) {
+		CHECK(!denied[lowest + 1 + i]);
+		CHECK(is_open(lowest + 1 + i));
+		CHECK_U64(w.r->slots[i * 100].state, states[i]);
+	}
+	CHECK_U64(w.r->head, 1); /* who has the others knows of them */
+	w.r->slots[100].state = REQUEST_ANSWERED;
+	held_sweep(w.h, holder_now());
+	CHECK(!is_open(lowest + 2));
+	CHECK(is_open(lowest + 3));
+	end(&w);
+}
+
+static void nonsense_in_the_table_is_not_adopted(void)
+{
+	struct world w = begin();
+	static const int numbers[] = { -1, 2, EVENT_NUMBER_MAX, 1 << 30 };
+
+	for (int i = 0; i < 4; i++) {
+		w.r->slots[i].fd = numbers[i];
+		w.r->slots[i].state = REQUEST_PENDING;
+	}
+	w.r->slots[4].state = 99;
+	for (int i = 5; i < 7; i++) { /* two of one number */
+		w.r->slots[i].fd = 300;
+		w.r->slots[i].state = REQUEST_TAKEN;
+	}
+	start(&w);
+	for (int i = 0; i < 5; i++)
+		CHECK_U64(w.r->slots[i].state, REQUEST_FREE);
+	CHECK_U64(w.r->slots[5].state, REQUEST_TAKEN);
+	CHECK_U64(w.r->slots[6].state, REQUEST_FREE);
+	CHECK_U64(w.h->n_free, REQUESTS_MAX - 1);
+	close(300);
+	end(&w);
+}
+
+static void only_a_sealed_table_of_the_right_size_is_mapped(void)
+{
+	CLEANUP_FD int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	CLEANUP_FD int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct requests *r;
+
+	CHECK(!requests_map(null));
+	CHECK(ftruncate(fd, sizeof(struct requests)) == 0);
+	CHECK(!requests_map(fd));
+	CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	CHECK(!requests_map(fd)); /* no magic */
+	CHECK(pwrite(fd, &(uint64_t){ REQUESTS_MAGIC }, 8, 0) == 8);
+	r = requests_map(fd);
+	CHECK(r != NULL);
+	if (r)
+		munmap(r, sizeof(*r));
+	CHECK(ftruncate(fd, sizeof(struct requests) + 4096) == 0);
+	CHECK(!requests_map(fd));
+}
+
+static int count_events(const char *bytes, size_t n)
+{
+	struct event e;
+	size_t at = 0;
+	int rc, count = 0;
+
+	while ((rc = event_next(bytes, n, &at, &e)) > 0)
+		count++;
+	return rc < 0 ? -1 : count;
+}
+
+static void events_that_are_cut_or_lie_about_their_length_are_refused(void)
+{
+	char bytes[2 * EVENT_SIZE] = { 0 };
+	struct fanotify_event_metadata m = { .event_len = EVENT_SIZE,
+		.vers = FANOTIFY_METADATA_VERSION,
+		.metadata_len = sizeof(m) };
+	struct fanotify_event_info_header info = { .info_type = 6, .len = 24 };
+
+	for (int i = 0; i < 2; i++) {
+		memcpy(bytes + i * EVENT_SIZE, &m, sizeof(m));
+		memcpy(bytes + i * EVENT_SIZE + sizeof(m), &info, sizeof(info));
+	}
+	CHECK(count_events(bytes, sizeof(bytes)) == 2);
+	for (size_t n = EVENT_SIZE + 1; n < sizeof(bytes); n++)
+		CHECK(count_events(bytes, n) == -1);
+	for (int len = 0; len < 64; len++) {
+		m.event_len = (uint32_t)len;
+		memcpy(bytes, &m, sizeof(m));
+		CHECK(len == 24 || len == EVENT_SIZE || count_events(bytes, EVENT_SIZE) == -1);
+	}
+	m.event_len = EVENT_SIZE;
+	memcpy(bytes, &m, sizeof(m));
+	for (info.len = 0; info.len < 40; info.len++) {
+		memcpy(bytes + sizeof(m), &info, sizeof(info));
+		CHECK((info.len == 24) == (count_events(bytes, EVENT_SIZE) == 1));
+	}
+}
+
+static void names_come_in_order_and_are_cut(void)
+{
+	CLEANUP_FREE char *names = xasprintf("one::%0200d:last", 0);
+	char name[KEEP_NAME_MAX + 1];
+	const char *at = NULL;
+
+	setenv("LISTEN_FDNAMES", names, 1);
+	handover_name(&at, name);
+	CHECK_STR(name, "one");
+	handover_name(&at, name);
+	CHECK_STR(name, "");
+	handover_name(&at, name);
+	CHECK_U64(strlen(name), KEEP_NAME_MAX);
+	handover_name(&at, name);
+	CHECK_STR(name, "last");
+	handover_name(&at, name);
+	CHECK_STR(name, "");
+	setenv("LISTEN_FDS", "3", 1);
+	setenv("LISTEN_PID", "1", 1);
+	CHECK_U64(handover_count(true), 0);
+	CHECK_U64(handover_count(false), 3);
+	setenv("LISTEN_FDS", "-3", 1);
+	CHECK_U64(handover_count(false), 0);
+	CHECK(handover_name_is_valid("a") && !handover_name_is_valid("") &&
+		!handover_name_is_valid("a:b") && !handover_name_is_valid("a\n"));
+}
+
+int main(void)
+{
+	RUN(an_event_becomes_a_pending_request_and_wakes_the_worker);
+	RUN(an_answered_request_is_closed_and_only_then_free);
+	RUN(at_its_deadline_a_pending_request_is_denied_with_eio);
+	RUN(a_slot_that_expired_under_a_thread_is_not_used_until_it_lets_go);
+	RUN(a_number_stays_in_use_while_the_worker_is_answering);
+	RUN(no_event_gets_a_number_that_a_former_holder_left_unanswered);
+	RUN(nonsense_in_the_table_is_not_adopted);
+	RUN(only_a_sealed_table_of_the_right_size_is_mapped);
+	RUN(events_that_are_cut_or_lie_about_their_length_are_refused);
+	RUN(names_come_in_order_and_are_cut);
+	return tap_done();
+}
