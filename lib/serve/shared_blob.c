@@ -30,7 +30,7 @@ struct entry {
 struct blob_set {
 	struct store *store;
 	struct engine *engine;
-	struct device_transport *transports[DEVICE_KINDS];
+	_Atomic(struct device_transport *) transports[DEVICE_KINDS]; /* some come later */
 	bool named;
 	unsigned deadline; /* 0: the engine's */
 	pthread_mutex_t mutex; /* for the list, and one use or drop at a time */

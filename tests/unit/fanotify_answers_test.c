@@ -317,13 +317,6 @@ static void what_is_detached_has_no_mark(void)
 	serve_end(&s);
 }
 
-static bool has_events(char **why)
-{
-	CLEANUP_TMPDIR char *dir = tmpdir_make();
-
-	return fanotify_transport_supported(dir, why);
-}
-
 int main(void)
 {
 	CLEANUP_FREE char *why = NULL;

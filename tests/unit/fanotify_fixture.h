@@ -342,4 +342,12 @@ static inline int read_now(const struct serving *s, int by, uint64_t offset, siz
 	return reader_end(&r);
 }
 
+/* Does the kernel give events for the files of a test? If not, *why: the caller frees it. */
+static inline bool has_events(char **why)
+{
+	CLEANUP_TMPDIR char *dir = tmpdir_make();
+
+	return fanotify_transport_supported(dir, why);
+}
+
 #endif

@@ -220,13 +220,6 @@ static void a_filesystem_without_events_is_refused(void)
 	keep_end(&keep);
 }
 
-static bool has_events(char **why)
-{
-	CLEANUP_TMPDIR char *dir = tmpdir_make();
-
-	return fanotify_transport_supported(dir, why);
-}
-
 int main(void)
 {
 	CLEANUP_FREE char *why = NULL;

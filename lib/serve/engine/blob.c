@@ -162,12 +162,10 @@ bool served_blob_is_complete(const struct served_blob *b)
 
 void blob_tell_fault(struct served_blob *b, const struct error *err)
 {
-	bool full = err->code == ENOSPC || err->code == EDQUOT;
-
 	if (b->removed) /* we have cancelled it */
 		return;
 	count_add(b, COUNT_ERRORS, 1);
-	log_event(full ? EVENT_NO_SPACE : EVENT_FAULT, b->name, FIELD("blob", &b->digest),
+	log_event(is_full(err) ? EVENT_NO_SPACE : EVENT_FAULT, b->name, FIELD("blob", &b->digest),
 		FIELD("error", err->msg));
 }
 

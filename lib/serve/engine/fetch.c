@@ -120,11 +120,6 @@ static int store_frame(
 		b->cache, frame->number, frame->offset, f->content.p, frame->size, err);
 }
 
-static bool is_full(const struct error *e)
-{
-	return e->code == ENOSPC || e->code == EDQUOT;
-}
-
 static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 {
 	struct want_list done = TAILQ_HEAD_INITIALIZER(done);

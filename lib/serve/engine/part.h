@@ -10,6 +10,7 @@
 #ifndef SERVE_ENGINE_PART_H
 #define SERVE_ENGINE_PART_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -253,6 +254,11 @@ bool ahead_note(struct served_blob *b, const struct range_map *m, uint32_t first
 /* room.c */
 void room_init(struct room *r);
 int room_take(struct served_blob *b, uint64_t bytes, struct error **err);
+/* No room, rather than a fault? */
+static inline bool is_full(const struct error *e)
+{
+	return e->code == ENOSPC || e->code == EDQUOT;
+}
 void room_give_back(struct served_blob *b, uint64_t bytes);
 
 /* sync.c and clock.c: threads */

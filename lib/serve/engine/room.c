@@ -17,11 +17,6 @@ void room_init(struct room *r)
 	r->step = STEP_MIN;
 }
 
-static bool is_full(const struct error *e)
-{
-	return e->code == ENOSPC || e->code == EDQUOT;
-}
-
 /* A step, or where there is no room for it, what is missing. */
 static int reserve(struct served_blob *b, uint64_t missing, struct error **err)
 {

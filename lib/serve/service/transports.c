@@ -48,42 +48,41 @@ static struct device_transport *no_fanotify(const struct service *s, struct erro
 	return NULL;
 }
 
-/* Once the engine runs, a transport that is opened begins at once. */
+/* Once the engine runs, a transport that is opened begins at once. Takes it over; NULL is allowed.
+ */
+static struct device_transport *add_transport(
+	struct service *s, struct device_transport *t, struct error **err)
+{
+	if (!t)
+		return NULL;
+	if (blob_set_engine(s->blobs) && t->start(t, err) < 0) {
+		t->close(t);
+		return NULL;
+	}
+	blob_set_add_transport(s->blobs, t);
+	return t;
+}
+
 static struct device_transport *open_fuse_device(struct service *s, struct error **err)
 {
 	CLEANUP_FD int old = keep_find(s->keep, "fuse-device");
-	struct device_transport *t;
 
 	if (s->fuse_device)
 		return s->fuse_device;
 	s->fuse_device_lost = old < 0;
-	t = fuse_device_transport_open(s->keep, err);
-	if (!t)
-		return NULL;
-	if (blob_set_engine(s->blobs) && t->start(t, err) < 0) {
-		t->close(t);
-		return NULL;
-	}
-	blob_set_add_transport(s->blobs, t);
-	return s->fuse_device = t;
+	s->fuse_device = add_transport(s, fuse_device_transport_open(s->keep, err), err);
+	return s->fuse_device;
 }
 
 static struct device_transport *open_cachefiles(struct service *s, struct error **err)
 {
-	struct device_transport *t;
+	const char *dir = store_dir(blob_set_store(s->blobs));
 
 	if (s->cachefiles)
 		return s->cachefiles;
 	s->cachefiles_lost = !cachefiles_transport_was_kept(s->keep);
-	t = cachefiles_transport_open(s->keep, store_dir(blob_set_store(s->blobs)), err);
-	if (!t)
-		return NULL;
-	if (blob_set_engine(s->blobs) && t->start(t, err) < 0) {
-		t->close(t);
-		return NULL;
-	}
-	blob_set_add_transport(s->blobs, t);
-	return s->cachefiles = t;
+	s->cachefiles = add_transport(s, cachefiles_transport_open(s->keep, dir, err), err);
+	return s->cachefiles;
 }
 
 /*
