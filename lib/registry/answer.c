@@ -132,6 +132,18 @@ static void hint_status(const struct registry *r, const struct http_answer *a, s
 	}
 }
 
+static void hint_redirect(const struct http_answer *a, struct error **err)
+{
+	const char *location = http_header(a, "Location", 0);
+	CLEANUP_FREE char *to = location ? url_shown(location) : NULL;
+
+	if (to)
+		error_hint(err,
+			"it leads to %s, and not by 307 or 308, which could be followed: name that "
+			"server",
+			to);
+}
+
 static int status_error(const struct registry *r, const struct http_answer *a, struct error **err)
 {
 	CLEANUP_FREE char *message = answer_message(a);
@@ -142,7 +154,10 @@ static int status_error(const struct registry *r, const struct http_answer *a, s
 		error_set(err, 0, "%ld", a->status);
 	if (a->status == 404)
 		(*err)->code = ENOENT;
-	hint_status(r, a, err);
+	if (answer_is_redirect(a))
+		hint_redirect(a, err);
+	else
+		hint_status(r, a, err);
 	return -1;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-/* A range of a blob into memory. Each reading can be given up alone. */
+/* A range of a blob into memory; and how readings of blobs are given up. */
 #include "config.h"
 
 #include <errno.h>
@@ -8,23 +8,17 @@
 #include "lib/base/mem.h"
 #include "lib/registry/fetch.h"
 
-struct reading {
-	struct reading *next;
-	const struct digest *digest;
-	struct http_control control;
-	char *at; /* where the next byte goes */
-};
-
-static void begin(struct registry *r, struct reading *g)
+void reading_begin(struct registry *r, struct reading *g)
 {
 	pthread_mutex_lock(&r->lock);
-	g->control.cancel = r->control.cancel;
+	if (r->control.cancel)
+		g->control.cancel = true;
 	g->next = r->readings;
 	r->readings = g;
 	pthread_mutex_unlock(&r->lock);
 }
 
-static void end(struct registry *r, struct reading *g)
+void reading_end(struct registry *r, struct reading *g)
 {
 	struct reading **at = &r->readings;
 
@@ -39,7 +33,7 @@ static void cancel(struct registry *r, const struct digest *digest)
 {
 	pthread_mutex_lock(&r->lock);
 	for (struct reading *g = r->readings; g; g = g->next)
-		if (!digest || digest_equal(g->digest, digest))
+		if (!digest || (g->digest && digest_equal(g->digest, digest)))
 			g->control.cancel = true;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -57,17 +51,18 @@ void registry_cancel_blob(struct registry *r, const struct digest *digest)
 
 static bool take(void *arg, const void *p, size_t n)
 {
-	struct reading *g = arg;
+	char **at = arg; /* where the next byte goes */
 
-	memcpy(g->at, p, n);
-	g->at += n;
+	memcpy(*at, p, n);
+	*at += n;
 	return true;
 }
 
 int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset, void *buf,
 	size_t len, struct error **err)
 {
-	struct reading g = { .digest = digest, .at = buf };
+	struct reading g = { .digest = digest };
+	char *at = buf;
 	struct fetch f = {
 		.r = r,
 		.digest = digest,
@@ -75,16 +70,17 @@ int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t
 		.end = offset + len,
 		.size = FETCH_SIZE_UNKNOWN,
 		.take = take,
-		.arg = &g,
+		.arg = &at,
 		.control = &g.control,
+		.hurry = true,
 	};
 	int rc;
 
 	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
 		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
-	begin(r, &g);
+	reading_begin(r, &g);
 	rc = registry_fetch_run(&f, err);
-	end(r, &g);
+	reading_end(r, &g);
 	if (rc < 0 && g.control.cancel) {
 		error_free(take_ptr(*err));
 		return error_set(err, ECANCELED, "cancelled");

@@ -26,7 +26,7 @@ struct blob_stream {
 	struct digest digest;
 	uint64_t size, taken; /* by the reader */
 	struct http *http;
-	struct http_control control;
+	struct reading reading; /* given up with the registry, and by close() */
 	struct fetch fetch;
 	pthread_t thread;
 
@@ -118,11 +118,11 @@ static bool wait_for_room(void *arg)
 	bool go_on;
 
 	pthread_mutex_lock(&b->lock);
-	while (b->full && !b->control.cancel && !interrupt_pending())
+	while (b->full && !b->reading.control.cancel && !interrupt_pending())
 		wait_a_moment(b);
 	go_on = !b->full;
 	pthread_mutex_unlock(&b->lock);
-	b->control.resume = false; /* of the transfer that is gone */
+	b->reading.control.resume = false; /* of the transfer that is gone */
 	return go_on;
 }
 
@@ -131,7 +131,9 @@ static void *run(void *arg)
 	struct blob_stream *b = arg;
 	struct error *e = NULL;
 
+	reading_begin(b->fetch.r, &b->reading);
 	registry_fetch_run(&b->fetch, &e);
+	reading_end(b->fetch.r, &b->reading);
 	if (e && interrupt_pending()) {
 		error_free(e);
 		e = NULL;
@@ -176,7 +178,7 @@ static ssize_t blob_read(struct stream *s, void *buf, size_t len, struct error *
 	go_on = b->full && b->len <= b->cap / 2;
 	if (go_on) {
 		b->full = false;
-		b->control.resume = true;
+		b->reading.control.resume = true;
 		pthread_cond_broadcast(&b->changed);
 	}
 	pthread_mutex_unlock(&b->lock);
@@ -211,7 +213,7 @@ static void blob_close(struct stream *s)
 {
 	struct blob_stream *b = (struct blob_stream *)s;
 
-	b->control.cancel = true;
+	b->reading.control.cancel = true;
 	http_wake(b->http);
 	pthread_join(b->thread, NULL);
 	blob_free(b);
@@ -244,7 +246,7 @@ struct stream *registry_open_blob(struct registry *r, const struct digest *diges
 		.take = take,
 		.wait_for_room = wait_for_room,
 		.arg = b,
-		.control = &b->control,
+		.control = &b->reading.control,
 	};
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->changed, NULL);

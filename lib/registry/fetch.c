@@ -103,7 +103,8 @@ static int ask_at(struct fetch *f, const char *url, struct reply *p, struct erro
 		.sink = &sink,
 		.control = f->control,
 		.follow = true,
-		.own_connection = f->wait_for_room != NULL,
+		.own_connection = f->wait_for_room || f->alone,
+		.hurry = f->hurry ? f->end - f->at : 0,
 	};
 
 	*f->fault = '\0';
@@ -198,7 +199,11 @@ static int judge(struct fetch *f, struct retry *retry, const struct reply *p, ui
 		return f->wait_for_room(f->arg) ? 1 : error_set(err, 0, "cancelled");
 	if (a->end == HTTP_BROKEN && a->was_paused && got)
 		return 1; /* the server tired of waiting for us: that is no failure of its */
-	retry_progress(retry, got);
+	f->alone = a->end == HTTP_BROKEN;
+	if (a->crawled)
+		retry->made = 0; /* slow all the time may be as fast as it gets */
+	else
+		retry_progress(retry, got);
 	explain(f, p, &e);
 	if (worth_a_try(f, retry, a) && retry_wait(retry, a, e->msg))
 		return 1;

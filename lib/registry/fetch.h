@@ -19,12 +19,23 @@ struct fetch {
 	bool (*wait_for_room)(void *arg);
 	void *arg;
 	struct http_control *control;
+	bool hurry; /* what crawls is a failed try; not for takers that pause */
+	bool alone; /* the last try broke: not on a connection that others have, too */
 
 	/* of the try under way */
 	uint64_t skip; /* bytes that a server sends in front of what is wanted */
 	bool goes_on; /* after them, too: it is cut off */
 	char fault[160]; /* why its answer is refused, or empty */
 };
+
+/* One that registry_cancel() ends, and when `digest` is set, registry_cancel_blob() as well. */
+struct reading {
+	struct reading *next;
+	const struct digest *digest;
+	struct http_control control;
+};
+void reading_begin(struct registry *r, struct reading *g);
+void reading_end(struct registry *r, struct reading *g);
 
 /* 0 when all of it has been taken. */
 int registry_fetch_run(struct fetch *f, struct error **err);

@@ -23,6 +23,7 @@ enum {
 	TICK = 200, /* milliseconds until an interrupt is seen */
 	IDLE = 60 * 1000,
 	MOMENT = 1000,
+	CRAWLS = 6, /* times limits.crawl, for the rest of a body */
 	COMMIT_RATE = 4096, /* bytes in a millisecond, for the slowest of servers */
 };
 
@@ -152,6 +153,25 @@ static bool overdue(const struct transfer *t, uint64_t now)
 	return t->started && !t->sunk && (!body || body->at == body->size) && now - since > limit;
 }
 
+/*
+ * Who crawls keeps everybody waiting who wants the same bytes. A new connection often does better,
+ * and goes on where this one was; and before the first byte, a server may have to get it first.
+ */
+static bool crawls(struct transfer *t, uint64_t now)
+{
+	uint64_t got = t->body - t->watch_body, rest;
+	bool crawls;
+
+	if (!t->q->hurry || !t->body || t->a->status != 206 ||
+		now - t->watch_at < shared.limits.crawl)
+		return false;
+	rest = t->q->hurry > t->body ? t->q->hurry - t->body : 0;
+	crawls = rest > got * CRAWLS;
+	t->watch_at = now;
+	t->watch_body = t->body;
+	return crawls;
+}
+
 static void resume(struct http *h, struct transfer *t, uint64_t now)
 {
 	CURLcode code;
@@ -176,6 +196,8 @@ static void look_after(struct http *h, struct transfer *t, uint64_t now)
 		finish_as(h, t, HTTP_CANCELLED, "cancelled");
 	else if (stalled(t, now))
 		finish_as(h, t, HTTP_BROKEN, "no byte came for too long");
+	else if ((t->a->crawled = crawls(t, now)))
+		finish_as(h, t, HTTP_BROKEN, "the answer crawls");
 	else if (overdue(t, now))
 		finish_as(h, t, HTTP_BROKEN, "the answer takes too long");
 	else if (t->paused && c && atomic_exchange(&c->resume, false))

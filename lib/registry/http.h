@@ -43,6 +43,7 @@ struct http_answer {
 	int64_t length; /* as Content-Length states it, or -1 */
 	int64_t retry_after; /* seconds, or -1 */
 	bool was_paused; /* for longer than a moment */
+	bool crawled; /* HTTP_BROKEN by that */
 	void *easy; /* libcurl's handle, which has the headers */
 };
 
@@ -89,6 +90,9 @@ struct http_request {
 	bool own_connection;
 	struct http_body *body; /* or NULL */
 	size_t answer_max; /* of a body in memory */
+	/* Somebody waits for this many bytes: a 206 that crawls (http_limits) is HTTP_BROKEN. 0: it
+	 * may take its time. */
+	uint64_t hurry;
 	const struct http_sink *sink; /* or NULL */
 	struct http_control *control; /* or NULL */
 };
@@ -103,9 +107,12 @@ struct http_limits {
 	unsigned commit; /* the same, once all of a body has been sent: servers digest it */
 	unsigned document; /* for all of an answer that is held in memory */
 	unsigned pause; /* until a paused transfer gives up its connection */
+	/* For so long a rate is watched, from the first byte on and again and again: a body crawls
+	 * when at that rate the rest of it would take more than six times as long. */
+	unsigned crawl;
 };
 #define HTTP_LIMITS_DEFAULT \
-	((struct http_limits){ 30 * 1000, 60 * 1000, 600 * 1000, 300 * 1000, 20 * 1000 })
+	((struct http_limits){ 30 * 1000, 60 * 1000, 600 * 1000, 300 * 1000, 20 * 1000, 10 * 1000 })
 void http_set_limits(const struct http_limits *limits);
 
 #endif

@@ -31,14 +31,17 @@ struct registry {
 	struct registry_options o;
 	struct http *http;
 	struct tls *tls;
+	struct warm *warm; /* registry_warm(); or NULL */
 	struct auth *auth; /* NULL: nobody logs in there */
 	_Atomic int scheme; /* what works there: enum scheme */
 	struct redirects redirects;
 	struct http_control control; /* of requests without one of their own */
 	pthread_mutex_t lock;
 	struct begun_upload *begun; /* under the lock */
-	struct reading *readings; /* the same: registry_read_blob() */
+	struct reading *readings; /* the same */
 };
+
+void warm_end(struct registry *r);
 
 /* One request to the registry, with all that may stand in the way. */
 struct request {
@@ -51,8 +54,9 @@ struct request {
 	size_t answer_max; /* 0: ANSWER_MAX */
 	const struct http_sink *sink;
 	struct http_control *control;
-	bool follow; /* redirects, to any host */
+	bool follow; /* all redirects, to any host; 307 and 308 always are */
 	bool own_connection;
+	uint64_t hurry; /* as struct http_request has it */
 };
 
 struct reply {

@@ -121,6 +121,7 @@ void registry_close(struct registry *r)
 		free(b->url);
 		free(b);
 	}
+	warm_end(r);
 	if (r->http)
 		http_release(r->http);
 	auth_free(r->auth);

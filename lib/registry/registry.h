@@ -23,6 +23,7 @@ struct registry_options {
 	bool plain_http; /* HTTP only */
 	const char *cert_dir; /* --cert-dir; NULL: certs.d of containers and Docker */
 	unsigned retries; /* after the first try */
+	bool hurry; /* whoever opens an image waits for it: registry_warm() is worth a connection */
 };
 #define REGISTRY_OPTIONS_DEFAULT ((struct registry_options){ .tls_verify = true, .retries = 3 })
 
@@ -43,6 +44,13 @@ struct registry *registry_open(const char *host, const char *repository,
 struct registry *registry_open_blobs(
 	const char *base_url, const struct registry_options *options, struct error **err);
 void registry_close(struct registry *r); /* after its streams; NULL is allowed */
+
+/*
+ * Have a second connection at hand soon, in the background. Once for each registry. It is warm when
+ * two blobs can be asked for at once, and neither waits for a handshake.
+ */
+void registry_warm(struct registry *r);
+bool registry_is_warm(const struct registry *r);
 
 const char *registry_host(const struct registry *r); /* as it was named */
 

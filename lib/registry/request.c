@@ -70,6 +70,7 @@ static void transfer(struct course *c, const char *line)
 		.tls = c->r->tls,
 		.client_cert = !c->p->elsewhere,
 		.own_connection = q->own_connection,
+		.hurry = q->hurry,
 		.body = q->body,
 		.answer_max = q->answer_max ? q->answer_max : ANSWER_MAX,
 		.sink = q->sink,
@@ -207,6 +208,15 @@ static bool may_have_expired(const struct course *c)
 	       (c->p->answer.status == 403 || c->p->answer.status == 401);
 }
 
+/* By 307 and 308 any request goes elsewhere as it is, also its body: each transfer sends that from
+ * its beginning. The others would make a GET of it. */
+static bool is_to_be_followed(const struct course *c)
+{
+	const struct http_answer *a = &c->p->answer;
+
+	return answer_is_redirect(a) && (c->q->follow || a->status == 307 || a->status == 308);
+}
+
 static int follow(struct course *c, struct error **err)
 {
 	for (;;) {
@@ -216,7 +226,7 @@ static int follow(struct course *c, struct error **err)
 			return -1;
 		if (again)
 			continue;
-		if (c->q->follow && answer_is_redirect(&c->p->answer)) {
+		if (is_to_be_followed(c)) {
 			if (redirect(c, err) < 0)
 				return registry_wrap(c->r, c->q->method, c->p->url, err);
 		} else if (may_have_expired(c)) {

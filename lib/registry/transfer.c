@@ -126,6 +126,9 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 
 	begin(t);
 	t->active_at = monotonic_ms();
+	if (!t->body)
+		t->watch_at = t->active_at;
+	t->body += size * n;
 	if (!t->sunk)
 		return collect(t, p, size * n);
 	switch (t->q->sink->data(t->q->sink->arg, p, size * n, &why)) {

@@ -21,6 +21,8 @@ struct transfer {
 	bool started; /* the request is on its way */
 	bool paused;
 	uint64_t began_at, active_at, paused_at; /* milliseconds */
+	uint64_t body; /* bytes of it that have come */
+	uint64_t watch_at, watch_body; /* since when, and from where, its rate is watched */
 	uint64_t sent_at; /* the last of the body so far; 0: nothing was sent */
 	enum http_end end; /* decided by us; HTTP_DONE: not yet */
 	const char *why; /* a literal */

@@ -187,7 +187,7 @@ static void progress_counts_tries_anew(void)
 
 static void a_stall_is_resumed(void)
 {
-	CLEANUP_LIMITS struct http_limits before = stall_after(2000);
+	CLEANUP_LIMITS struct http_limits before = stall_after(5000);
 	CLEANUP_BLOB struct blob *b = new_blob(MIB);
 
 	b->cut = MIB / 2;
@@ -278,7 +278,8 @@ static void an_error_is_said_each_time(void)
 
 static void a_slow_reader_takes_no_memory_and_no_try(void)
 {
-	CLEANUP_LIMITS struct http_limits before = stall_after(2000);
+	/* which no busy machine makes of itself */
+	CLEANUP_LIMITS struct http_limits before = stall_after(6000);
 	CLEANUP_BLOB struct blob *b = new_blob(64 * MIB);
 	CLEANUP_SERVER struct server *s = server_start(serve_blob, b);
 	struct registry_options o = PLAIN;
@@ -289,7 +290,7 @@ static void a_slow_reader_takes_no_memory_and_no_try(void)
 	o.retries = 0;
 	r = open_at(s, REGISTRY_PULL, &o);
 	in = registry_open_blob(r, &b->digest, b->size, 0, &err);
-	sleep_ms(3000); /* longer than a stall */
+	sleep_ms(7000); /* longer than a stall */
 	CHECK(s->sent < 24 * MIB); /* the ring, and what the kernel buffers */
 	CHECK(read_all(in, b, &err));
 	CHECK_U64(server_count(s, "GET"), 1);
@@ -310,7 +311,7 @@ static void a_long_pause_gives_the_connection_away(void)
 	in = registry_open_blob(r, &b->digest, b->size, 0, &err);
 	sleep_ms(3500); /* the limit is 2000 */
 	CHECK(read_all(in, b, &err));
-	CHECK_U64(server_count(s, "GET"), 2);
+	CHECK(server_count(s, "GET") >= 2); /* a busy machine may make another pause */
 }
 
 /* More streams than connections, of which the last is read first. */
@@ -378,7 +379,7 @@ static void a_stream_says_when_it_is_ready(void)
 
 static void little_is_not_yet_ready(void)
 {
-	CLEANUP_LIMITS struct http_limits before = stall_after(3000);
+	CLEANUP_LIMITS struct http_limits before = stall_after(6000);
 	CLEANUP_BLOB struct blob *b = new_blob(MIB);
 	CLEANUP_SERVER struct server *s = server_start(serve_blob, b);
 	struct registry_options o = PLAIN;
@@ -422,6 +423,29 @@ static void a_stream_closes_at_once(void)
 	}
 }
 
+static void a_stream_ends_when_its_registry_is_cancelled(void)
+{
+	CLEANUP_BLOB struct blob *b = new_blob(MIB);
+	CLEANUP_SERVER struct server *s = server_start(serve_blob, b);
+	CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &PLAIN);
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_STREAM struct stream *under_way = NULL, *later = NULL;
+	uint64_t began;
+
+	b->hang = true;
+	b->cut = 1000;
+	under_way = registry_open_blob(r, &b->digest, b->size, 0, &err);
+	sleep_ms(100);
+	began = now_ms();
+	registry_cancel(r);
+	CHECK(!read_all(under_way, b, &err));
+	check_error(err, "cancelled", NULL);
+	error_free(take_ptr(err));
+	later = registry_open_blob(r, &b->digest, b->size, 0, &err);
+	CHECK(!read_all(later, b, &err));
+	CHECK(now_ms() - began < 30000); /* a stall is 60 s */
+}
+
 /* ---- ranges ---- */
 
 static void check_range(struct blob *b, uint64_t offset, size_t len)
@@ -462,6 +486,44 @@ static void a_range_is_all_there(void)
 		CHECK(memcmp(buf, b->bytes + at, sizeof(buf)) == 0);
 	}
 	CHECK_U64(s->connections, 1);
+}
+
+/* A little, and then a byte now and then, for as long as somebody listens. */
+static void serve_crawling(struct served *x)
+{
+	struct blob *b = x->server->state;
+	unsigned long long at, to;
+	char value[512];
+
+	if (!CHECK(sscanf(server_header(x, "Range", value), "bytes=%llu-%llu", &at, &to) == 2))
+		return;
+	if (at) {
+		serve_exact_range(x);
+		return;
+	}
+	server_printf(x,
+		"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-%llu/*\r\nContent-Length: "
+		"%llu\r\n\r\n",
+		to, to + 1);
+	server_send(x, b->bytes, 2000);
+	for (at = 2000; !x->server->stop && server_send(x, b->bytes + at, 1); at++)
+		sleep_ms(20);
+}
+
+/* Or it hangs for hours. */
+static void a_range_that_crawls_goes_on_elsewhere(void)
+{
+	CLEANUP_LIMITS struct http_limits before = crawl_for(1000);
+	CLEANUP_BLOB struct blob *b = new_blob(2 * MIB);
+	CLEANUP_SERVER struct server *s = server_start(serve_crawling, b);
+	CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &PLAIN);
+	CLEANUP_FREE char *buf = xzalloc(2 * MIB);
+	CLEANUP_ERROR struct error *err = NULL;
+
+	if (!CHECK(registry_read_blob(r, &b->digest, 0, buf, 2 * MIB, &err) == 0))
+		printf("# %s\n", err->msg);
+	CHECK(memcmp(buf, b->bytes, 2 * MIB) == 0);
+	CHECK(s->connections >= 2);
 }
 
 static void a_range_comes_from_servers_that_know_none(void)
@@ -561,7 +623,9 @@ int main(void)
 	RUN(a_stream_says_when_it_is_ready);
 	RUN(little_is_not_yet_ready);
 	RUN(a_stream_closes_at_once);
+	RUN(a_stream_ends_when_its_registry_is_cancelled);
 	RUN(a_range_is_all_there);
+	RUN(a_range_that_crawls_goes_on_elsewhere);
 	RUN(a_range_comes_from_servers_that_know_none);
 	RUN(more_than_a_range_is_refused);
 	RUN(the_presence_of_a_blob_is_known);

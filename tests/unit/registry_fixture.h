@@ -52,6 +52,14 @@ static inline struct http_limits pause_for(unsigned ms)
 	return limits_are(limits);
 }
 
+static inline struct http_limits crawl_for(unsigned ms)
+{
+	struct http_limits limits = HTTP_LIMITS_DEFAULT;
+
+	limits.crawl = ms;
+	return limits_are(limits);
+}
+
 static inline struct http_limits document_within(unsigned ms)
 {
 	struct http_limits limits = HTTP_LIMITS_DEFAULT;
