@@ -11,8 +11,8 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/image/parts.h"
 #include "lib/verify/check.h"
-#include "lib/verify/parts.h"
 
 static const char *platform, *against;
 static struct registry_options registry;

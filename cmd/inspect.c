@@ -8,7 +8,7 @@
 #include "cmd/cmd.h"
 #include "cmd/registry_options.h"
 #include "lib/base/text.h"
-#include "lib/verify/parts.h"
+#include "lib/image/parts.h"
 #include "lib/verify/summary.h"
 
 #define PATH_COLUMN 48u /* what is left of 80: the end of a long path says more */

@@ -13,13 +13,13 @@
 #include "lib/base/log.h"
 #include "lib/base/privilege.h"
 #include "lib/base/text.h"
+#include "lib/image/parts.h"
 #include "lib/mount/context.h"
 #include "lib/mount/erofs_mount.h"
 #include "lib/mount/mount.h"
 #include "lib/mount/mountable.h"
 #include "lib/mount/writable.h"
 #include "lib/serve/transport/device_transport.h"
-#include "lib/verify/parts.h"
 
 static const char *platform, *upper, *store, *transport = "auto", *prefetch, *socket_path;
 static struct registry_options registry;

@@ -15,10 +15,10 @@
 #include "lib/base/log.h"
 #include "lib/base/log_event.h"
 #include "lib/base/mem.h"
+#include "lib/image/parts.h"
 #include "lib/mount/server.h"
 #include "lib/serve/session.h"
 #include "lib/serve/transport/fuse.h"
-#include "lib/verify/parts.h"
 
 /* The mount point's absolute path; the caller frees it. NULL with *err. */
 static char *find_mountpoint(const char *path, struct error **err)
@@ -90,13 +90,15 @@ static int begin(struct serving *s, const struct lazy_mount *m, struct error **e
 {
 	CLEANUP_FREE char *mountpoint = find_mountpoint(m->mountpoint, err);
 	struct session_options options = SESSION_OPTIONS_DEFAULT;
+	struct registry_options registry = *m->registry;
 	CLEANUP_FREE char *source = NULL;
 
+	registry.hurry = true;
 	options.store = m->store;
 	options.store_limit = m->store_limit;
 	if (!mountpoint || fuse_check(err) < 0) /* before anything is made or fetched */
 		return error_wrap(err, "%s", m->image);
-	s->image = parts_open_image(m->image, m->registry, m->platform, err);
+	s->image = parts_open_image(m->image, &registry, m->platform, err);
 	if (!s->image)
 		return -1;
 	s->session = session_open(s->image, &options, err);

@@ -21,9 +21,11 @@
 #include "lib/base/remove_tree.h"
 #include "lib/base/thread.h"
 #include "lib/serve/control/control_client.h"
+#include "lib/serve/control/listen.h"
 #include "lib/serve/control/places.h"
+#include "lib/serve/holder/handover.h"
 
-enum { LOOK_MS = 1, START_MS = 60000, END_MS = 30000, SOON_MS = 5000, ARGS_MAX = 16 };
+enum { LOOK_MS = 1, END_MS = 30000, SOON_MS = 5000, ARGS_MAX = 16 };
 
 /* ---- what it says ---- */
 
@@ -130,21 +132,39 @@ static void build_args(char **argv, const struct private_daemon *d, const struct
 	argv[n] = NULL;
 }
 
-static void become(char **argv, int errors) __attribute__((noreturn));
-
-static void become(char **argv, int errors)
+/* As a service manager hands over a socket: sd_listen_fds(3). */
+static int hand_over_socket(int listening)
 {
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	if (listening == HANDOVER_FIRST ? fcntl(listening, F_SETFD, 0) < 0
+					: dup2(listening, HANDOVER_FIRST) < 0)
+		return -1;
+	return setenv("LISTEN_FDS", "1", 1) < 0 || setenv("LISTEN_PID", pid, 1) < 0 ||
+			       setenv("LISTEN_FDNAMES", KEEP_SOCKET, 1) < 0
+		       ? -1
+		       : 0;
+}
+
+static void become(char **argv, int errors, int listening) __attribute__((noreturn));
+
+/* The holder at once: `serve` would only look at its options, and become it. */
+static void become(char **argv, int errors, int listening)
+{
+	CLEANUP_FD int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct error *err = NULL;
 	sigset_t none;
-	int null = open("/dev/null", O_RDWR);
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_IGN); /* its stderr ends with us */
 	setsid();
 	if (null >= 0 && dup2(null, 0) >= 0 && dup2(null, 1) >= 0 && dup2(errors, 2) >= 0 &&
-		chdir("/") == 0) {
-		close_range(3, ~0U, 0);
-		execv("/proc/self/exe", argv);
+		chdir("/") == 0 && hand_over_socket(listening) == 0) {
+		close_range(HANDOVER_FIRST + 1, ~0U, 0);
+		keep_exec_holder(argv, &err);
+		cmd_fail(err);
 	}
 	_exit(127);
 }
@@ -159,7 +179,9 @@ static char *absolute(const char *path)
 	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
 }
 
-static int spawn(struct private_daemon *d, const struct private_options *o, struct error **err)
+/* A process with one end of a pipe as its stderr, and `listening`. */
+static int spawn(struct private_daemon *d, const struct private_options *o, int listening,
+	struct error **err)
 {
 	CLEANUP_FREE char *limit = xasprintf("%" PRIu64, o->store_limit);
 	CLEANUP_FREE char *store = absolute(o->store);
@@ -174,25 +196,10 @@ static int spawn(struct private_daemon *d, const struct private_options *o, stru
 	build_args(argv, d, o, limit, store);
 	d->pid = fork();
 	if (d->pid == 0)
-		become(argv, theirs);
+		become(argv, theirs, listening);
 	if (d->pid < 0)
 		return error_set(err, errno, "cannot start a process");
 	return 0;
-}
-
-/* 1: it answers; 0: not yet; -1. That its socket is there does not say that it can serve. */
-static int try_to_ask(struct private_daemon *d, struct error **err)
-{
-	CLEANUP_ERROR struct error *e = NULL;
-	int fd = control_connect(d->socket, &e);
-	json_auto_t *answer = fd >= 0 ? control_ask(fd, CONTROL_PING, &e) : NULL;
-
-	if (answer)
-		return 1;
-	if (fd < 0 && control_is_absent(e))
-		return 0;
-	*err = take_ptr(e);
-	return -1;
 }
 
 static bool has_ended(struct private_daemon *d)
@@ -208,27 +215,21 @@ static void wait_for_end(struct private_daemon *d, int patience)
 		poll(NULL, 0, LOOK_MS);
 }
 
+/* What is asked waits in the socket until it begins to look, or has ended. */
 static int wait_until_it_answers(struct private_daemon *d, struct error **err)
 {
-	for (int ms = 0; ms < START_MS; ms += LOOK_MS) {
-		CLEANUP_ERROR struct error *e = NULL;
-		int rc = try_to_ask(d, &e);
+	CLEANUP_ERROR struct error *e = NULL;
+	int fd = control_connect(d->socket, &e);
+	json_auto_t *answer = fd >= 0 ? control_ask(fd, CONTROL_PING, &e) : NULL;
 
-		if (rc > 0)
-			return 0;
-		if (rc < 0)
-			wait_for_end(d, SOON_MS);
-		if (has_ended(d))
-			return own_words(d, err);
-		if (rc < 0) {
-			*err = take_ptr(e);
-			return -1;
-		}
-		if (interrupt_pending())
-			return error_set(err, 0, "interrupted");
-		poll(NULL, 0, LOOK_MS);
-	}
-	return error_set(err, 0, "it does not answer within %d s", START_MS / 1000);
+	if (answer)
+		return 0;
+	if (!interrupt_pending())
+		wait_for_end(d, SOON_MS);
+	if (has_ended(d) && !interrupt_pending())
+		return own_words(d, err);
+	*err = take_ptr(e);
+	return -1;
 }
 
 static void remove_dir(const char *dir)
@@ -240,6 +241,16 @@ static void remove_dir(const char *dir)
 	rmdir(dir);
 }
 
+static void end_it(struct private_daemon *d)
+{
+	if (d->pid > 0)
+		kill(d->pid, SIGTERM);
+	if (d->pid > 0)
+		wait_for_end(d, END_MS);
+	if (d->dir)
+		remove_dir(d->dir);
+}
+
 static void release(struct private_daemon *d)
 {
 	if (d->errors >= 0)
@@ -248,29 +259,39 @@ static void release(struct private_daemon *d)
 	free(d->socket);
 }
 
-int private_daemon_start(
-	struct private_daemon *d, const struct private_options *o, struct error **err)
+/* We listen before it does, so that our request is there when it begins to look. */
+static int start(struct private_daemon *d, const struct private_options *o, struct error **err)
 {
-	int fd = -1;
+	CLEANUP_FD int listening = -1;
 
-	*d = (struct private_daemon){ .errors = -1 };
 	d->dir = places_make_private(err);
 	if (!d->dir)
 		return -1;
 	d->socket = xasprintf("%s/socket", d->dir);
-	if (spawn(d, o, err) < 0 || start_reader(d, err) < 0) {
+	listening = listen_at(d->socket, 0600, err);
+	if (listening < 0 || spawn(d, o, listening, err) < 0)
+		return -1;
+	/* what is asked of one that has died shall fail, and not wait at our descriptor */
+	cleanup_fd_(&listening);
+	listening = -1;
+	if (start_reader(d, err) < 0) {
 		cleanup_fd_(&d->errors);
 		d->errors = -1;
-	} else if (wait_until_it_answers(d, err) == 0) {
-		fd = control_connect(d->socket, err);
+		return -1;
 	}
+	return wait_until_it_answers(d, err) < 0 ? -1 : control_connect(d->socket, err);
+}
+
+int private_daemon_start(
+	struct private_daemon *d, const struct private_options *o, struct error **err)
+{
+	int fd;
+
+	*d = (struct private_daemon){ .errors = -1 };
+	fd = start(d, o, err);
 	if (fd >= 0)
 		return fd;
-	if (d->pid > 0)
-		kill(d->pid, SIGTERM);
-	if (d->pid > 0)
-		wait_for_end(d, END_MS);
-	remove_dir(d->dir);
+	end_it(d);
 	release(d);
 	return error_wrap(err, "cannot start a daemon for the mount");
 }

@@ -14,8 +14,8 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
+#include "lib/image/parts.h"
 #include "lib/unpack/unpack.h"
-#include "lib/verify/parts.h"
 
 static const char *platform;
 static uint64_t jobs;

@@ -81,6 +81,9 @@ struct cachefiles_limits {
 	unsigned run, cull, stop;
 };
 
+/* What the kernel has as long as nobody says anything else, for files and for blocks. */
+enum { CACHEFILES_RUN = 7, CACHEFILES_CULL = 5, CACHEFILES_STOP = 1 };
+
 /* Of what the percentages are. */
 enum cachefiles_limits_of { CACHEFILES_FILES, CACHEFILES_BLOCKS };
 
@@ -89,7 +92,7 @@ int cachefiles_check_limits(const struct cachefiles_limits *limits, struct fault
 
 /*
  * Limits that are good, in this many commands, 0 the first: the kernel compares each with what it
- * has at the time (at first 7, 5 and 1), and so not every order gets to all values.
+ * has at the time, and so not every order gets to all values.
  */
 enum { CACHEFILES_LIMIT_COMMANDS = 5 };
 void cachefiles_put_limit(struct cachefiles_command *c, enum cachefiles_limits_of of,

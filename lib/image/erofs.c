@@ -368,6 +368,15 @@ int erofs_layer_index(const struct image_layer *l, struct erofs_index *index, st
 	return 0;
 }
 
+void erofs_index_name(const struct erofs_index *index, struct digest *name)
+{
+	char digest[DIGEST_MAX_STR];
+	CLEANUP_FREE char *all = xasprintf("%s %" PRIu64 ":%" PRIu64,
+		digest_format(&index->digest, digest), index->offset, index->end);
+
+	digest_of(name, DIGEST_SHA256, all, strlen(all));
+}
+
 void erofs_found_free(struct erofs_found *found)
 {
 	free(found->devices);

@@ -80,5 +80,10 @@ int erofs_layer_is_zstd(const struct image_layer *l, struct error **err);
  * aligned and at its end.
  */
 int erofs_layer_index(const struct image_layer *l, struct erofs_index *index, struct error **err);
+/*
+ * A name for all that they say, by which caches of the blob are kept apart: images may say
+ * different things of one blob, and which of them is right is seen only when the index is read.
+ */
+void erofs_index_name(const struct erofs_index *index, struct digest *name);
 
 #endif

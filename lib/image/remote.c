@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/thread.h"
 #include "lib/image/json.h"
 #include "lib/image/layout.h"
 #include "lib/registry/registry.h"
@@ -21,12 +22,23 @@
  */
 #define LAYER_AHEAD (6u << 20)
 
+#define EXPECTED_MAX (64u << 20) /* more is fetched when its size has been judged */
+
 /* A blob that has been fetched, or is being fetched. */
 struct spooled {
 	struct spooled *next;
 	struct digest digest;
 	int fd; /* -1: some thread is about it */
 	uint64_t size;
+};
+
+/* A blob that is fetched before it is asked for. */
+struct expected {
+	struct remote *remote;
+	struct digest digest;
+	uint64_t size;
+	pthread_t thread;
+	struct error *error; /* why it has failed: for who asks next */
 };
 
 struct remote {
@@ -39,6 +51,7 @@ struct remote {
 	pthread_cond_t changed;
 	struct registry_document top; /* what the reference names; bytes NULL: not asked yet */
 	struct spooled *spooled;
+	struct expected *expected; /* remote_expect_blob(); of who opens the image */
 };
 
 struct remote *remote_open(const struct image_ref *ref, struct error **err)
@@ -55,7 +68,11 @@ struct remote *remote_open(const struct image_ref *ref, struct error **err)
 		return NULL;
 	r->registry = registry_open(ref->host, ref->repository, REGISTRY_PULL,
 		ref->registry ? ref->registry : &defaults, err);
-	return r->registry ? take_ptr(r) : NULL;
+	if (!r->registry)
+		return NULL;
+	if (ref->registry && ref->registry->hurry)
+		registry_warm(r->registry);
+	return take_ptr(r);
 }
 
 struct remote *remote_ref(struct remote *r)
@@ -76,10 +93,22 @@ static void spooled_free(struct spooled *s)
 	free(s);
 }
 
+static void forget_expected(struct remote *r)
+{
+	if (!r->expected)
+		return;
+	registry_cancel(r->registry);
+	pthread_join(r->expected->thread, NULL);
+	error_free(r->expected->error);
+	free(r->expected);
+	r->expected = NULL;
+}
+
 void remote_unref(struct remote *r)
 {
 	if (!r || --r->references)
 		return;
+	forget_expected(r);
 	for (struct spooled *s = r->spooled, *next; s; s = next) {
 		next = s->next;
 		spooled_free(s);
@@ -261,6 +290,31 @@ static void settle(struct remote *r, struct spooled *s, int fd, uint64_t size)
 	pthread_cond_broadcast(&r->changed);
 }
 
+/* Then all tries have been made, and who asks first makes no more. With the lock held. */
+static bool has_failed(struct remote *r, const struct digest *digest, struct error **err)
+{
+	struct expected *x = r->expected;
+
+	if (!x || !x->error || !digest_equal(&x->digest, digest))
+		return false;
+	*err = take_ptr(x->error);
+	return true;
+}
+
+/* What has been claimed, or -1; the descriptor is `s`'s. With the lock held. */
+static int fill(struct remote *r, struct spooled *s, uint64_t size, struct error **err)
+{
+	int fd = -1;
+
+	if (!has_failed(r, &s->digest, err)) {
+		pthread_mutex_unlock(&r->lock);
+		fd = fetch(r, &s->digest, size, err);
+		pthread_mutex_lock(&r->lock);
+	}
+	settle(r, s, fd, size);
+	return fd;
+}
+
 int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t size,
 	struct file_range *range, struct error **err)
 {
@@ -272,10 +326,7 @@ int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t siz
 	pthread_mutex_lock(&r->lock);
 	s = claim(r, digest, &mine);
 	if (mine) {
-		pthread_mutex_unlock(&r->lock);
-		fd = fetch(r, digest, size, err);
-		pthread_mutex_lock(&r->lock);
-		settle(r, s, fd, size);
+		fd = fill(r, s, size, err);
 	} else {
 		fd = s->fd;
 		size = s->size;
@@ -288,4 +339,37 @@ int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t siz
 		return error_set(err, errno, "cannot open a temporary file again");
 	*range = (struct file_range){ fd, 0, size };
 	return 0;
+}
+
+static void *fetch_expected(void *arg)
+{
+	struct expected *x = arg;
+	struct remote *r = x->remote;
+	struct error *e = NULL;
+	struct spooled *s;
+	bool mine;
+
+	pthread_mutex_lock(&r->lock);
+	s = claim(r, &x->digest, &mine);
+	if (mine && fill(r, s, x->size, &e) < 0)
+		x->error = e;
+	pthread_mutex_unlock(&r->lock);
+	return NULL;
+}
+
+void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t size)
+{
+	CLEANUP_ERROR struct error *ignored = NULL;
+	struct expected *x;
+
+	if (r->expected || size > EXPECTED_MAX || !registry_is_warm(r->registry))
+		return;
+	x = xzalloc(sizeof(*x));
+	*x = (struct expected){ .remote = r, .digest = *digest, .size = size };
+	pthread_mutex_lock(&r->lock);
+	if (thread_start(&x->thread, fetch_expected, x, &ignored) == 0)
+		r->expected = x;
+	else
+		free(x);
+	pthread_mutex_unlock(&r->lock);
 }

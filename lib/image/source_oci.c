@@ -61,6 +61,21 @@ static int check_blobs(const struct image_source *src, struct error **err)
 	return 0;
 }
 
+/* The config is read first, but a converted image's bootstrap, its last layer, is never far behind.
+ */
+static void expect_bootstrap(const struct image_source *src)
+{
+	const json_t *layers = json_object_get(src->manifest, "layers");
+	CLEANUP_ERROR struct error *ignored = NULL;
+	size_t n = json_array_size(layers);
+	struct descriptor last;
+
+	if (src->remote && n &&
+		descriptor_parse(&last, json_array_get(layers, n - 1), &ignored) == 0 &&
+		layer_type_is_erofs(last.media_type))
+		remote_expect_blob(src->remote, &last.digest, last.size);
+}
+
 static int read_image(struct image_source *src, struct error **err)
 {
 	struct origin where = source_origin(src);
@@ -68,6 +83,7 @@ static int read_image(struct image_source *src, struct error **err)
 	struct descriptor config;
 
 	if (manifest_config(&config, src, err) == 0) {
+		expect_bootstrap(src);
 		src->config = origin_read_object(&where, &config, "config", err);
 		if (src->config && manifest_layers(src, err) == 0 &&
 			manifest_diff_ids(src, err) == 0)

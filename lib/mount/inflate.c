@@ -179,7 +179,7 @@ struct store_blob *inflate_blob(struct store *store, struct image_source *src,
 	in.map = image_range_map_open(src, l, err);
 	if (!in.map)
 		return NULL;
-	spec.index = index.digest;
+	erofs_index_name(&index, &spec.index);
 	spec.size = range_map_device_size(in.map);
 	spec.n_frames = range_map_n_frames(in.map);
 	in.blob = store_blob_open(store, &spec, err);

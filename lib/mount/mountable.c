@@ -13,7 +13,7 @@
 #include "lib/base/mem.h"
 #include "lib/image/device.h"
 #include "lib/image/erofs.h"
-#include "lib/verify/parts.h"
+#include "lib/image/parts.h"
 
 struct search {
 	struct mountable *m;
@@ -112,8 +112,11 @@ static int check_devices(struct search *s, struct error **err)
 static int open_bootstrap(struct search *s, int *fd, struct error **err)
 {
 	const struct image_layer *l = s->found.bootstrap;
+	int zstd = erofs_layer_is_zstd(l, err);
 	struct mountable *m = s->m;
 
+	if (zstd < 0 || (zstd && parts_check_inflated(s->src, l, err) < 0))
+		return -1;
 	m->bootstrap = find_layer(s, l, err);
 	if (!m->bootstrap)
 		return -1;

@@ -146,6 +146,8 @@ int umount_image(const char *mountpoint, struct error **err)
 	if (found < 0 || take_away(mountpoint, s.kind, err) < 0)
 		return -1;
 	mount_server_wait(take_fd(&server));
+	if (s.kind == KIND_WRITABLE)
+		upper_sweep();
 	return upper && upper_is_temporary(upper) ? upper_discard(upper, err) : 0;
 }
 

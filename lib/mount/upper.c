@@ -3,6 +3,7 @@
 
 #include "lib/mount/upper.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define RECORD		      "image"
 #define RECORD_HEAD	      "erofs-convert: changes of "
 #define PROBE_XATTR	      "trusted.erofs-convert"
+#define LEFT		      "unmounted" /* umount could not remove it yet */
 
 static int open_dir(int at, const char *name)
 {
@@ -154,6 +156,7 @@ static int check_abilities(const struct upper *u, struct error **err)
 
 static int make_temporary(struct upper *u, struct error **err)
 {
+	upper_sweep();
 	u->dir = xstrdup(UPPER_TEMPORARY_DIR "/XXXXXX");
 	if ((mkdir(UPPER_STATE_DIR, 0755) < 0 && errno != EEXIST) ||
 		(mkdir(UPPER_TEMPORARY_DIR, 0700) < 0 && errno != EEXIST) || !mkdtemp(u->dir)) {
@@ -289,9 +292,9 @@ bool upper_is_temporary(const char *path)
 
 /*
  * A bind mount or another mount namespace may keep the overlay: then the kernel refuses a
- * second one on the same directories.
+ * second one on the same directories, with EBUSY. 0: it takes one; or another errno value.
  */
-static bool is_in_use(const struct upper *u)
+static int probe(const struct upper *u)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 	CLEANUP_FD int lower = -1, mount = -1;
@@ -306,7 +309,7 @@ static bool is_in_use(const struct upper *u)
 				      .source = "none" },
 		&err);
 	unlinkat(u->dir_fd, "lower", AT_REMOVEDIR);
-	return err && err->code == EBUSY;
+	return err ? (err->code ? err->code : EIO) : 0;
 }
 
 /* False when it is not what upper_begin() has made there. */
@@ -326,6 +329,21 @@ static bool open_temporary(struct upper *u, const char *path)
 	return u->upper_fd >= 0 && u->work_fd >= 0;
 }
 
+static int remove_dir(const struct upper *u)
+{
+	remove_tree_below(u->dir_fd);
+	return rmdir(u->dir);
+}
+
+static void mark_left(const struct upper *u)
+{
+	CLEANUP_FD int fd = openat(
+		u->dir_fd, LEFT, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		log_debug("cannot note in %s that it is unmounted: %s", u->dir, strerror(errno));
+}
+
 int upper_discard(const char *path, struct error **err)
 {
 	CLEANUP_UPPER struct upper u = UPPER_NONE;
@@ -334,13 +352,43 @@ int upper_discard(const char *path, struct error **err)
 		log_debug("%s is not there: nothing to remove", path);
 		return 0;
 	}
-	if (is_in_use(&u)) {
+	if (probe(&u) == EBUSY) {
+		mark_left(&u);
 		log_warn("%s stays: the overlay is still mounted elsewhere", u.dir);
 		return 0;
 	}
-	remove_tree_below(u.dir_fd);
-	if (rmdir(u.dir) == 0)
+	if (remove_dir(&u) == 0)
 		return 0;
 	error_set(err, errno, "it is unmounted, but its changes cannot be removed from %s", u.dir);
 	return error_hint(err, "rm -r %s", u.dir);
+}
+
+/* A bind mount, or a namespace that was about to die, may be gone by now. */
+static void sweep_one(const char *name)
+{
+	CLEANUP_FREE char *path = xasprintf(UPPER_TEMPORARY_DIR "/%s/upper", name);
+	CLEANUP_UPPER struct upper u = UPPER_NONE;
+	int code;
+
+	if (!open_temporary(&u, path) || faccessat(u.dir_fd, LEFT, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	if (flock(u.dir_fd, LOCK_EX | LOCK_NB) < 0)
+		return;
+	code = probe(&u); /* ESTALE: they are in nobody's use, but changes of another directory */
+	if (code != 0 && code != ESTALE)
+		return;
+	if (remove_dir(&u) < 0)
+		log_debug("%s stays: %s", u.dir, strerror(errno));
+}
+
+void upper_sweep(void)
+{
+	DIR *d = opendir(UPPER_TEMPORARY_DIR);
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.')
+			sweep_one(e->d_name);
+	if (d)
+		closedir(d);
 }

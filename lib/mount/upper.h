@@ -41,7 +41,10 @@ void upper_end(struct upper *u);
 /* Is that the upper directory in a directory of ours, which no one wants to keep? */
 bool upper_is_temporary(const char *upper_path);
 
-/* Remove such a one; when the kernel still uses it for a mount somewhere else, it stays. */
+/* Remove such a one; when the kernel still uses it for a mount somewhere else, it stays for now. */
 int upper_discard(const char *upper_path, struct error **err);
+
+/* Remove what stayed so, and is in use no more. */
+void upper_sweep(void);
 
 #endif

@@ -43,6 +43,7 @@ void serve_config_free(struct serve_config *c)
 	for (size_t i = 0; i < c->n_registries; i++)
 		free_registry(&c->registries[i]);
 	free(c->registries);
+	free(c->cachefiles.tag);
 	free(c->store);
 	free(c->socket);
 	free(c->transport);
@@ -206,6 +207,44 @@ const struct config_registry *serve_config_find(const struct serve_config *c, co
 	return NULL;
 }
 
+/* ---- the kernel's cache ---- */
+
+static const struct member cachefiles_members[] = {
+	MEMBER(config_cachefiles, tag, "tag", config_take_tag),
+	MEMBER(config_cachefiles, blocks.run, "brun", config_take_percent),
+	MEMBER(config_cachefiles, blocks.cull, "bcull", config_take_percent),
+	MEMBER(config_cachefiles, blocks.stop, "bstop", config_take_percent),
+	MEMBER(config_cachefiles, files.run, "frun", config_take_percent),
+	MEMBER(config_cachefiles, files.cull, "fcull", config_take_percent),
+	MEMBER(config_cachefiles, files.stop, "fstop", config_take_percent),
+};
+
+static int check_order(const struct cachefiles_limits *l, char of, struct error **err)
+{
+	struct fault fault;
+
+	if (cachefiles_check_limits(l, &fault) == 0)
+		return 0;
+	error_set(err, 0, "%cstop < %ccull < %crun does not hold: %u, %u, %u", of, of, of, l->stop,
+		l->cull, l->run);
+	return error_hint(err,
+		"all three of them; the kernel has %d, %d and %d for what is left out",
+		CACHEFILES_STOP, CACHEFILES_CULL, CACHEFILES_RUN);
+}
+
+static int take_cachefiles(const json_t *v, void *out, struct error **err)
+{
+	struct config_cachefiles *c = out;
+
+	c->blocks = c->files = (struct cachefiles_limits){
+		.run = CACHEFILES_RUN, .cull = CACHEFILES_CULL, .stop = CACHEFILES_STOP
+	};
+	if (take_object(v, cachefiles_members, COUNT(cachefiles_members), c, err) < 0 ||
+		check_order(&c->blocks, 'b', err) < 0)
+		return -1;
+	return check_order(&c->files, 'f', err);
+}
+
 /* ---- the whole ---- */
 
 static const struct member members[] = {
@@ -215,6 +254,7 @@ static const struct member members[] = {
 	MEMBER(serve_config, transport, "transport", config_take_transport),
 	MEMBER(serve_config, strict, "strict", config_take_bool),
 	MEMBER(serve_config, metrics, "metrics", config_take_address),
+	MEMBER(serve_config, cachefiles, "cachefiles", take_cachefiles),
 	{ "registries", take_registries, 0 },
 };
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fmt/cachefiles.h"
 #include "lib/base/error.h"
 
 /* A place that has what a registry has. */
@@ -29,10 +30,17 @@ struct config_registry {
 	char *cert_dir; /* NULL: as who asks says */
 };
 
+/* The kernel's cache of the transport cachefiles. */
+struct config_cachefiles {
+	char *tag; /* its name; NULL: not said */
+	struct cachefiles_limits blocks, files; /* run 0: nothing is said, the kernel's own */
+};
+
 struct serve_config {
 	char *store, *socket, *transport, *metrics; /* NULL: not said */
 	uint64_t store_limit;
 	bool strict;
+	struct config_cachefiles cachefiles;
 	struct config_registry *registries;
 	size_t n_registries;
 };

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fmt/cachefiles.h"
 #include "fmt/reference.h"
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
@@ -109,6 +110,30 @@ int config_take_size(const json_t *v, void *out, struct error **err)
 	if (*end || errno || n > UINT64_MAX >> shift)
 		return error_set(err, 0, "not a number of bytes, nor text such as \"20G\"");
 	*(uint64_t *)out = (uint64_t)n << shift;
+	return 0;
+}
+
+/* ---- of the kernel's cache ---- */
+
+int config_take_percent(const json_t *v, void *out, struct error **err)
+{
+	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > 99)
+		return error_set(err, 0, "not a whole number from 0 to 99");
+	*(unsigned *)out = (unsigned)json_integer_value(v);
+	return 0;
+}
+
+int config_take_tag(const json_t *v, void *out, struct error **err)
+{
+	const char *text = text_of(v, err);
+	struct cachefiles_command command;
+	struct fault fault;
+
+	if (!text)
+		return -1;
+	if (cachefiles_put_tag(&command, text, &fault) < 0)
+		return refuse(text, "cannot be the name of a cache", err);
+	*(char **)out = xstrdup(text);
 	return 0;
 }
 

@@ -19,6 +19,8 @@ config_take config_take_path; /* char *: absolute */
 config_take config_take_transport; /* char *: a name of --transport */
 config_take config_take_address; /* char *: /PATH or HOST:PORT */
 config_take config_take_size; /* uint64_t: bytes, or text as "20G" */
+config_take config_take_percent; /* unsigned: 0 to 99 */
+config_take config_take_tag; /* char *: of the kernel's cache */
 config_take config_take_host; /* char *: HOST[:PORT] of a server */
 config_take config_take_prefix; /* char *: "" or the beginning of a repository's name, with / */
 config_take config_take_url; /* char *: http or https, without user, query and fragment */

@@ -8,9 +8,9 @@
 
 #include "lib/base/interrupt.h"
 #include "lib/base/mem.h"
+#include "lib/image/parts.h"
 #include "lib/serve/engine/sources.h"
 #include "lib/stream/spool.h"
-#include "lib/verify/parts.h"
 
 enum { FETCH_STEP = 64 * 1024 * 1024 }; /* bytes that are wanted at once to fetch all */
 
@@ -160,11 +160,6 @@ static int open_raw(struct session_device *d, const struct session_options *o, s
 		return open_here(d, err);
 	if (open_store(d->session, o, err) < 0)
 		return -1;
-	/* the store would wait for its filler, which is this process */
-	if (blob_set_has(d->session->blobs, &d->layer->digest))
-		return error_set(err, 0,
-			"%s: an image that is mounted has the same blob compressed",
-			d->layer->name);
 	d->whole = store_whole_blob(
 		blob_set_store(d->session->blobs), d->session->image, d->layer, err);
 	if (!d->whole)

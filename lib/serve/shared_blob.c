@@ -15,12 +15,21 @@
 #include "lib/serve/blob_ways.h"
 #include "lib/serve/transport/device_transport.h"
 
+/* Images may say different things of one blob: each has its own entry, and at most one is right. */
+struct key {
+	struct digest digest; /* of the blob as stored */
+	struct digest index; /* erofs_index_name() */
+	uint64_t size; /* of the device */
+};
+
 struct entry {
 	struct shared_blob blob;
+	struct key key;
 	struct blob_ways ways; /* where it comes from */
 	struct entry *next;
 	struct blob_set *set;
 	struct store_blob *cache; /* until it is served */
+	struct store_blob *handle; /* the same, then the engine's */
 	struct erofs_index index;
 	char *name;
 	unsigned users;
@@ -30,7 +39,8 @@ struct entry {
 struct blob_set {
 	struct store *store;
 	struct engine *engine;
-	_Atomic(struct device_transport *) transports[DEVICE_KINDS]; /* some come later */
+	pthread_rwlock_t telling; /* shared while a transport is told something */
+	struct device_transport *transports[DEVICE_KINDS]; /* some come later */
 	bool named;
 	unsigned deadline; /* 0: the engine's */
 	pthread_mutex_t mutex; /* for the list, and one use or drop at a time */
@@ -57,7 +67,7 @@ static struct range_map *read_index(void *arg, struct blob_source *source, struc
 	CLEANUP_FREE uint8_t *frame = xmalloc(size + CHUNK_INDEX_SKIPPABLE);
 	struct fault fault;
 
-	if (source->read(source, &e->blob.digest, e->index.offset, frame,
+	if (source->read(source, &e->key.digest, e->index.offset, frame,
 		    size + CHUNK_INDEX_SKIPPABLE, err) < 0)
 		return NULL;
 	if (chunk_index_get_skippable(frame, size, &fault) < 0) {
@@ -72,12 +82,42 @@ static void completed(void *arg)
 {
 	struct entry *e = arg;
 
+	pthread_rwlock_rdlock(&e->set->telling);
 	for (int kind = 0; kind < DEVICE_KINDS; kind++) {
 		struct device_transport *t = e->set->transports[kind];
 
 		if (t && t->completed && e->blob.attached[kind])
 			t->completed(t, &e->blob);
 	}
+	pthread_rwlock_unlock(&e->set->telling);
+}
+
+static void changed(void *arg, uint64_t offset, uint64_t len)
+{
+	struct entry *e = arg;
+
+	pthread_rwlock_rdlock(&e->set->telling);
+	for (int kind = 0; kind < DEVICE_KINDS; kind++) {
+		struct device_transport *t = e->set->transports[kind];
+
+		if (t && t->changed)
+			t->changed(t, &e->blob, offset, len);
+	}
+	pthread_rwlock_unlock(&e->set->telling);
+}
+
+static void lost(void *arg)
+{
+	struct entry *e = arg;
+
+	pthread_rwlock_rdlock(&e->set->telling);
+	for (int kind = 0; kind < DEVICE_KINDS; kind++) {
+		struct device_transport *t = e->set->transports[kind];
+
+		if (t && t->lost)
+			t->lost(t, &e->blob);
+	}
+	pthread_rwlock_unlock(&e->set->telling);
 }
 
 /* ---- entries ---- */
@@ -121,9 +161,11 @@ static void entry_serve(struct entry *e)
 	const struct served_blob_parts parts = { .cache = e->cache,
 		.open_index = read_index,
 		.completed = completed,
+		.changed = changed,
+		.lost = lost,
 		.arg = e,
 		.source = &e->ways.source,
-		.digest = e->blob.digest,
+		.digest = e->key.digest,
 		.name = e->name };
 
 	e->cache = NULL;
@@ -132,65 +174,67 @@ static void entry_serve(struct entry *e)
 
 static int entry_open(struct entry *e, const struct image_layer *l, struct error **err)
 {
-	struct store_spec spec = { .digest = l->digest, .size = e->blob.size };
+	struct store_spec spec = {
+		.digest = e->key.digest, .index = e->key.index, .size = e->key.size
+	};
 
-	if (erofs_layer_index(l, &e->index, err) < 0 ||
-		count_frames(l, &e->index, &spec.n_frames, err) < 0)
+	if (count_frames(l, &e->index, &spec.n_frames, err) < 0)
 		return -1;
-	spec.index = e->blob.index = e->index.digest;
 	e->cache = e->set->named ? store_blob_open_shared(e->set->store, &spec, err)
 				 : store_blob_open_now(e->set->store, &spec, err);
 	if (!e->cache)
 		return -1;
+	e->handle = e->cache;
 	e->blob.fd = store_blob_fd(e->cache);
 	e->blob.path = store_blob_path(e->cache);
 	return 0;
 }
 
-static struct entry *entry_new(
-	struct blob_set *s, const struct image_layer *l, uint64_t size, struct error **err)
+static void name_of_key(const struct key *k, struct digest *name)
+{
+	char digest[DIGEST_MAX_STR], index[DIGEST_MAX_STR];
+	CLEANUP_FREE char *all = xasprintf("%s %s %" PRIu64, digest_format(&k->digest, digest),
+		digest_format(&k->index, index), k->size);
+
+	digest_of(name, DIGEST_SHA256, all, strlen(all));
+}
+
+static struct entry *entry_new(struct blob_set *s, const struct image_layer *l,
+	const struct key *key, const struct erofs_index *index, struct error **err)
 {
 	CLEANUP(cleanup_entry_) struct entry *e = xzalloc(sizeof(*e));
 
-	e->blob = (struct shared_blob){ .set = s, .digest = l->digest, .size = size, .fd = -1 };
+	e->key = *key;
+	e->index = *index;
+	e->blob =
+		(struct shared_blob){ .set = s, .index = key->index, .size = key->size, .fd = -1 };
+	name_of_key(key, &e->blob.digest);
 	e->set = s;
 	e->name = xstrdup(l->name);
 	blob_ways_init(&e->ways, &l->digest);
 	return entry_open(e, l, err) < 0 ? NULL : take_ptr(e);
 }
 
-/* Two images may say different things of one blob; the first one's word holds. */
-static int check_same(
-	const struct entry *e, const struct image_layer *l, uint64_t size, struct error **err)
+static bool key_equal(const struct key *a, const struct key *b)
 {
-	struct erofs_index index;
-
-	if (erofs_layer_index(l, &index, err) < 0)
-		return -1;
-	if (e->blob.size == size && e->index.offset == index.offset && e->index.end == index.end &&
-		digest_equal(&e->index.digest, &index.digest))
-		return 0;
-	error_set(err, 0, "%s: an image that is mounted has the same blob with another chunk index",
-		l->name);
-	return error_hint(err, "`erofs-convert check` on both images: one of them is wrong");
-}
-
-static struct entry *find_entry(const struct blob_set *s, const struct digest *d)
-{
-	for (struct entry *e = s->entries; e; e = e->next)
-		if (digest_equal(&e->blob.digest, d))
-			return e;
-	return NULL;
+	return a->size == b->size && digest_equal(&a->digest, &b->digest) &&
+	       digest_equal(&a->index, &b->index);
 }
 
 static struct entry *find_or_open(
 	struct blob_set *s, const struct image_layer *l, uint64_t size, struct error **err)
 {
-	struct entry *e = find_entry(s, &l->digest);
+	struct key key = { .digest = l->digest, .size = size };
+	struct erofs_index index;
+	struct entry *e;
 
-	if (e)
-		return check_same(e, l, size, err) < 0 ? NULL : e;
-	e = entry_new(s, l, size, err);
+	if (erofs_layer_index(l, &index, err) < 0)
+		return NULL;
+	erofs_index_name(&index, &key.index);
+	for (e = s->entries; e; e = e->next)
+		if (key_equal(&e->key, &key))
+			return e;
+	e = entry_new(s, l, &key, &index, err);
 	if (!e)
 		return NULL;
 	e->next = s->entries;
@@ -213,16 +257,6 @@ struct shared_blob *blob_set_use(struct blob_set *s, const struct image_layer *l
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return e ? &e->blob : NULL;
-}
-
-bool blob_set_has(struct blob_set *s, const struct digest *blob)
-{
-	bool has;
-
-	pthread_mutex_lock(&s->mutex);
-	has = find_entry(s, blob) != NULL;
-	pthread_mutex_unlock(&s->mutex);
-	return has;
 }
 
 void blob_set_drop(struct shared_blob *b, struct blob_source *source)
@@ -249,7 +283,9 @@ int shared_blob_attach(
 	int rc;
 
 	pthread_mutex_lock(&e->set->mutex);
-	rc = t->attach(t, b, path, err);
+	rc = t->kind == DEVICE_FANOTIFY ? store_blob_watch(e->handle, err) : 0;
+	if (rc == 0)
+		rc = t->attach(t, b, path, err);
 	if (rc == 0)
 		e->mounts[t->kind]++;
 	pthread_mutex_unlock(&e->set->mutex);
@@ -280,6 +316,7 @@ struct blob_set *blob_set_new(struct store *store, bool named)
 	s->store = store;
 	s->named = named;
 	pthread_mutex_init(&s->mutex, NULL);
+	pthread_rwlock_init(&s->telling, NULL);
 	return s;
 }
 
@@ -304,7 +341,16 @@ int blob_set_start(struct blob_set *s, struct error **err)
 
 void blob_set_add_transport(struct blob_set *s, struct device_transport *t)
 {
+	pthread_rwlock_wrlock(&s->telling);
 	s->transports[t->kind] = t;
+	pthread_rwlock_unlock(&s->telling);
+}
+
+void blob_set_remove_transport(struct blob_set *s, const struct device_transport *t)
+{
+	pthread_rwlock_wrlock(&s->telling);
+	s->transports[t->kind] = NULL;
+	pthread_rwlock_unlock(&s->telling);
 }
 
 void blob_set_free(struct blob_set *s)
@@ -314,6 +360,7 @@ void blob_set_free(struct blob_set *s)
 	engine_stop(s->engine);
 	store_close(s->store);
 	pthread_mutex_destroy(&s->mutex);
+	pthread_rwlock_destroy(&s->telling);
 	free(s);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * The blobs that this process serves: each once, however many images name it; fetched from the
+ * The blobs that this process serves: each once, however many images have it; fetched from the
  * sources of whichever image, by one engine into one store.
  */
 #ifndef SERVE_SHARED_BLOB_H
@@ -24,8 +24,9 @@ enum device_kind { DEVICE_FANOTIFY, DEVICE_FUSE, DEVICE_CACHEFILES, DEVICE_KINDS
 /* A blob in use. Transports read these; only shared_blob.c changes them, but for `attached`. */
 struct shared_blob {
 	struct blob_set *set;
-	struct digest digest; /* of the blob as stored: its name */
-	struct digest index; /* of its chunk index: what says which bytes those of the blob are */
+	struct digest digest; /* its name here, the same in each process: a digest of the blob's
+				 digest as stored, of `index` and of `size` */
+	struct digest index; /* a name of its chunk index, which says whose bytes are whose */
 	uint64_t size; /* of the device, bytes */
 	int fd; /* the cache file: where the device's bytes lie, or will */
 	const char *path; /* its absolute path */
@@ -49,6 +50,8 @@ void blob_set_deadline(struct blob_set *s, unsigned seconds);
 int blob_set_start(struct blob_set *s, struct error **err);
 /* One more transport, told when a blob that it has attached becomes complete; the caller's. */
 void blob_set_add_transport(struct blob_set *s, struct device_transport *t);
+/* Once this returns, it is told nothing any more. */
+void blob_set_remove_transport(struct blob_set *s, const struct device_transport *t);
 /* Answers those who wait with EIO, ends the threads; after all blobs have been dropped. NULL is
  * allowed. */
 void blob_set_free(struct blob_set *s);
@@ -57,12 +60,12 @@ struct store *blob_set_store(const struct blob_set *s);
 
 /*
  * Use the blob of a compressed device layer, `size` bytes uncompressed. `source` is one more place
- * where it may come from, until the user drops it, and outlives that. On any thread.
+ * where it may come from, until the user drops it, and outlives that. Images that say the same of
+ * the blob share it; one that says something else, of its index or size, has another, so that
+ * wrong words harm nobody but who believes them. On any thread.
  */
 struct shared_blob *blob_set_use(struct blob_set *s, const struct image_layer *layer, uint64_t size,
 	struct blob_source *source, struct error **err);
-/* Does anybody use it? */
-bool blob_set_has(struct blob_set *s, const struct digest *blob);
 /* The last who does so closes it; the transport must have let go of it before. */
 void blob_set_drop(struct shared_blob *b, struct blob_source *source);
 

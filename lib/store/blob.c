@@ -18,8 +18,6 @@ enum { FILLER_PAUSE_MAX = 100 }; /* milliseconds between two looks whether the f
 /* What an attempt to open came to. */
 enum take { TAKE_DONE, TAKE_BUSY, TAKE_ABSENT, TAKE_UNFIT, TAKE_FAILED };
 
-static const int open_flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-
 /* Is it not the file that we have made? Then a new one takes its place. */
 static bool is_odd_file(int code)
 {
@@ -37,7 +35,7 @@ static enum take open_map(struct store_blob *b, map_fault *why, struct error **e
 	char name[STORE_NAME_MAX];
 
 	b->map_fd = openat(
-		b->store->blobs_fd, store_name(&b->digest, STORE_MAP, name), O_RDWR | open_flags);
+		b->store->blobs_fd, store_name(b->stem, STORE_MAP, name), O_RDWR | BLOB_OPEN);
 	if (b->map_fd < 0 && errno == ENOENT)
 		return TAKE_ABSENT;
 	if (b->map_fd < 0 && is_odd_file(errno)) {
@@ -76,8 +74,8 @@ static enum take open_cache(struct store_blob *b, map_fault *why, struct error *
 	char name[STORE_NAME_MAX];
 	struct stat st;
 
-	b->cache_fd = openat(b->store->blobs_fd, store_name(&b->digest, STORE_CACHE, name),
-		(store_blob_is_complete(b) ? O_RDONLY : O_RDWR) | open_flags);
+	b->cache_fd = openat(b->store->blobs_fd, store_name(b->stem, STORE_CACHE, name),
+		(store_blob_is_complete(b) ? O_RDONLY : O_RDWR) | BLOB_OPEN);
 	if (b->cache_fd < 0 && errno != ENOENT && !is_odd_file(errno))
 		return cannot_open(b, "open", err);
 	if (b->cache_fd < 0)
@@ -113,7 +111,7 @@ static void become_filler(struct store_blob *b)
 	b->filling = true;
 }
 
-static void close_files(struct store_blob *b)
+void blob_close_files(struct store_blob *b)
 {
 	cleanup_fd_(&b->map_fd);
 	cleanup_fd_(&b->cache_fd);
@@ -130,8 +128,10 @@ static enum take take(struct store_blob *b, map_fault *why, struct error **err)
 		t = read_map(b, why);
 	if (t == TAKE_DONE)
 		t = open_cache(b, why, err);
+	if (t == TAKE_DONE && b->shy && !store_blob_is_complete(b) && blob_is_watched(b->cache_fd))
+		t = TAKE_BUSY; /* its filler has died, who watches has not */
 	if (t != TAKE_DONE) {
-		close_files(b);
+		blob_close_files(b);
 		return t;
 	}
 	futimens(b->map_fd, NULL); /* when it was used last: the order of eviction */
@@ -142,17 +142,20 @@ static enum take take(struct store_blob *b, map_fault *why, struct error **err)
 	return TAKE_DONE;
 }
 
-/* The whole size at once: it costs nothing yet, and the kernel sees the size of the device. */
+/*
+ * The whole size at once: it costs nothing yet, and the kernel sees the size of the device. Synced
+ * by itself: a later sync that fails, of the data, may lose what it was about for ever.
+ */
 static int create_cache(struct store_blob *b, struct error **err)
 {
 	int at = b->store->blobs_fd;
 	char name[STORE_NAME_MAX];
 	CLEANUP_FD int fd = -1;
 
-	store_name(&b->digest, STORE_CACHE, name);
+	store_name(b->stem, STORE_CACHE, name);
 	if (unlinkat(at, name, 0) < 0 && errno != ENOENT)
 		return error_set(err, errno, "cannot remove %s", b->path);
-	fd = openat(at, name, O_RDWR | O_CREAT | O_EXCL | open_flags, 0600);
+	fd = openat(at, name, O_RDWR | O_CREAT | O_EXCL | BLOB_OPEN, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)b->map.size) < 0 || fsync(fd) < 0) {
 		error_set(err, errno, "cannot make %s", b->path);
 		if (fd >= 0)
@@ -164,7 +167,8 @@ static int create_cache(struct store_blob *b, struct error **err)
 
 /*
  * The cache before the map: a cache without a map is nothing. The directory before both: were a
- * map's removal not yet on the disk, a power failure could bring the old map to the new cache.
+ * map's removal not yet on the disk, a power failure could bring the old map to the new cache. And
+ * after both, but not before there is a bit to write: sync_names().
  */
 static int create(struct store_blob *b, struct error **err)
 {
@@ -172,11 +176,9 @@ static int create(struct store_blob *b, struct error **err)
 
 	if (fsync(s->blobs_fd) < 0)
 		return error_set(err, errno, "cannot sync %s/blobs", s->dir);
-	if (create_cache(b, err) < 0 || map_create(s, &b->digest, &b->map, err) < 0)
+	if (create_cache(b, err) < 0)
 		return -1;
-	if (fsync(s->blobs_fd) < 0)
-		return error_set(err, errno, "cannot sync %s/blobs", s->dir);
-	return 0;
+	return map_create(s, b->stem, &b->map, err);
 }
 
 static enum take take_or_create(struct store_blob *b, struct error **err)
@@ -191,7 +193,7 @@ static enum take take_or_create(struct store_blob *b, struct error **err)
 	if (t == TAKE_UNFIT) {
 		log_warn("the store's copy of %s is set aside: %s",
 			digest_format(&b->digest, digest), why);
-		if (store_set_aside(b->store, &b->digest, err) < 0)
+		if (store_set_aside(b->store, b->stem, err) < 0)
 			return TAKE_FAILED;
 	}
 	if (create(b, err) < 0)
@@ -212,69 +214,13 @@ static struct store_blob *blob_new(struct store *s, const struct store_spec *spe
 	b->store = s;
 	b->digest = spec->digest;
 	b->map = map_of_spec(spec);
-	b->path = xasprintf("%s/blobs/%s", s->dir, store_name(&spec->digest, STORE_CACHE, name));
+	store_stem(&spec->digest, &b->map, b->stem);
+	b->path = xasprintf("%s/blobs/%s", s->dir, store_name(b->stem, STORE_CACHE, name));
 	b->cache_fd = b->map_fd = -1;
 	pthread_rwlock_init(&b->writing, NULL);
 	pthread_mutex_init(&b->sync_lock, NULL);
 	pthread_mutex_init(&b->fill_lock, NULL);
 	return b;
-}
-
-/* Somebody else fills it, so what is read is kept for this process alone. */
-static int become_private(struct store_blob *b, struct error **err)
-{
-	b->cache_fd = openat(b->store->blobs_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (b->cache_fd < 0 || ftruncate(b->cache_fd, (off_t)b->map.size) < 0)
-		return error_set(err, errno, "cannot make a private copy of %s", b->path);
-	log_debug("%s: another process fills it; a private copy is used", b->path);
-	b->bits = xcalloc(map_words(b->map.n_frames) + 1, sizeof(*b->bits));
-	atomic_store(&b->present, 0);
-	return 0;
-}
-
-/* What the map on the disk says is there: each of its bits came after its data. */
-static int read_foreign_map(struct store_blob *b, struct error **err)
-{
-	char name[STORE_NAME_MAX];
-	uint32_t present = 0;
-	map_fault why;
-	CLEANUP_FD int fd = openat(
-		b->store->blobs_fd, store_name(&b->digest, STORE_MAP, name), O_RDONLY | open_flags);
-
-	b->synced = xcalloc(map_words(b->map.n_frames) + 1, sizeof(*b->synced));
-	why = fd < 0 ? "it has no map" : map_check_header(fd, &b->map);
-	if (!why)
-		why = map_read_bits(fd, b->map.n_frames, b->synced, &present);
-	atomic_store(&b->present, present);
-	if (!why)
-		return 0;
-	error_set(err, 0, "%s: another process fills it, and not for this image: %s", b->path, why);
-	return error_hint(err, "again when that process is done with it");
-}
-
-/* Under the store's lock: whoever sets it aside or completes it does so before or after us. */
-static int become_guest(struct store_blob *b, struct error **err)
-{
-	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
-	size_t n = map_words(b->map.n_frames);
-	char name[STORE_NAME_MAX];
-	struct stat st;
-
-	if (!locked || read_foreign_map(b, err) < 0)
-		return -1;
-	b->cache_fd = openat(
-		b->store->blobs_fd, store_name(&b->digest, STORE_CACHE, name), O_RDWR | open_flags);
-	if (b->cache_fd < 0 || fstat(b->cache_fd, &st) < 0)
-		return error_set(err, errno, "cannot open %s", b->path);
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != b->map.size)
-		return error_set(err, 0, "%s is not what its map says", b->path);
-	lock_try(b->cache_fd, LOCK_SH);
-	log_debug("%s: another process fills it, too", b->path);
-	b->next = xcalloc(n + 1, sizeof(*b->next));
-	b->bits = xcalloc(n + 1, sizeof(*b->bits));
-	for (size_t i = 0; i < n; i++)
-		atomic_init(&b->bits[i], b->synced[i]);
-	return 0;
 }
 
 static struct store_blob *blob_begin(
@@ -307,13 +253,19 @@ struct store_blob *store_blob_open(
 	return t == TAKE_DONE ? take_ptr(b) : NULL;
 }
 
+static enum take take_shyly(struct store_blob *b, struct error **err)
+{
+	b->shy = true;
+	return take_or_create(b, err);
+}
+
 struct store_blob *store_blob_open_now(
 	struct store *s, const struct store_spec *spec, struct error **err)
 {
 	CLEANUP_STORE_BLOB struct store_blob *b = blob_begin(s, spec, err);
-	enum take t = b ? take_or_create(b, err) : TAKE_FAILED;
+	enum take t = b ? take_shyly(b, err) : TAKE_FAILED;
 
-	if (t == TAKE_BUSY && become_private(b, err) == 0)
+	if (t == TAKE_BUSY && blob_become_private(b, err) == 0)
 		t = TAKE_DONE;
 	return t == TAKE_DONE ? take_ptr(b) : NULL;
 }
@@ -322,9 +274,9 @@ struct store_blob *store_blob_open_shared(
 	struct store *s, const struct store_spec *spec, struct error **err)
 {
 	CLEANUP_STORE_BLOB struct store_blob *b = blob_begin(s, spec, err);
-	enum take t = b ? take_or_create(b, err) : TAKE_FAILED;
+	enum take t = b ? take_shyly(b, err) : TAKE_FAILED;
 
-	if (t == TAKE_BUSY && become_guest(b, err) == 0)
+	if (t == TAKE_BUSY && blob_become_guest(b, err) == 0)
 		t = TAKE_DONE;
 	return t == TAKE_DONE ? take_ptr(b) : NULL;
 }
@@ -338,7 +290,7 @@ void store_blob_close(struct store_blob *b)
 	if (b->filling && !interrupt_pending() && store_blob_sync(b, &err) < 0)
 		log_debug("%s", err->msg);
 	blob_end_filling(b);
-	close_files(b);
+	blob_close_files(b);
 	pthread_rwlock_destroy(&b->writing);
 	pthread_mutex_destroy(&b->sync_lock);
 	pthread_mutex_destroy(&b->fill_lock);
@@ -366,22 +318,22 @@ int store_blob_check_path(const struct store_blob *b, struct error **err)
 		mine.st_dev == there.st_dev && mine.st_ino == there.st_ino)
 		return 0;
 	error_set(err, 0,
-		"%s is no longer the file that was verified: an image with another chunk index of "
-		"the same blob has replaced it, or somebody has removed it",
+		"%s is no longer the file that was verified: another process has found it damaged "
+		"and begun anew, or somebody has removed it",
 		b->path);
 	return error_hint(err, "the same again");
 }
 
-static int set_aside(struct store *s, const struct digest *d, struct error **err)
+static int set_aside(struct store *s, const char *stem, struct error **err)
 {
 	CLEANUP_STORE_LOCK struct store *locked = store_lock(s, err);
 
-	return locked ? store_set_aside(s, d, err) : -1;
+	return locked ? store_set_aside(s, stem, err) : -1;
 }
 
 int store_blob_discard(struct store_blob *b, struct error **err)
 {
-	int rc = set_aside(b->store, &b->digest, err);
+	int rc = set_aside(b->store, b->stem, err);
 
 	store_blob_close(b);
 	return rc;

@@ -32,33 +32,6 @@ char *store_default_dir(struct error **err)
 	return NULL;
 }
 
-const char *store_name(const struct digest *d, const char *suffix, char buf[static STORE_NAME_MAX])
-{
-	char text[DIGEST_MAX_STR];
-
-	digest_format(d, text);
-	*strchr(text, ':') = '-';
-	snprintf(buf, STORE_NAME_MAX, "%s%s", text, suffix);
-	return buf;
-}
-
-bool store_name_parse(struct digest *d, const char *name, const char *suffix)
-{
-	CLEANUP_ERROR struct error *no = NULL;
-	size_t len = strlen(name), tail = strlen(suffix);
-	char text[STORE_NAME_MAX], *dash;
-
-	if (len >= sizeof(text) || len <= tail || strcmp(name + len - tail, suffix) != 0)
-		return false;
-	memcpy(text, name, len - tail);
-	text[len - tail] = '\0';
-	dash = strchr(text, '-');
-	if (!dash)
-		return false;
-	*dash = ':';
-	return digest_parse(d, text, &no) == 0;
-}
-
 DIR *store_opendir(int fd)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -261,12 +234,12 @@ void store_close(struct store *s)
 
 /* --- what is set aside --- */
 
-static int move_aside(struct store *s, const struct digest *d, const char *suffix)
+static int move_aside(struct store *s, const char *stem, const char *suffix)
 {
 	char name[STORE_NAME_MAX], random[OUTFILE_RANDOM + 1];
 	CLEANUP_FREE char *to = NULL;
 
-	store_name(d, suffix, name);
+	store_name(stem, suffix, name);
 	outfile_random_name(random);
 	to = xasprintf("%s.%s", name, random);
 	return renameat(s->blobs_fd, name, s->aside_fd, to) < 0 && errno != ENOENT ? -1 : 0;
@@ -276,10 +249,10 @@ static int move_aside(struct store *s, const struct digest *d, const char *suffi
  * The map goes first, and is gone for good before its cache goes: after a power failure no map
  * may find another cache than its own.
  */
-int store_set_aside(struct store *s, const struct digest *d, struct error **err)
+int store_set_aside(struct store *s, const char *stem, struct error **err)
 {
-	if (move_aside(s, d, STORE_MAP) < 0 || fsync(s->blobs_fd) < 0 ||
-		move_aside(s, d, STORE_CACHE) < 0)
+	if (move_aside(s, stem, STORE_MAP) < 0 || fsync(s->blobs_fd) < 0 ||
+		move_aside(s, stem, STORE_CACHE) < 0)
 		return error_set(err, errno, "cannot set files of %s/blobs aside", s->dir);
 	return 0;
 }

@@ -5,21 +5,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/outfile.h"
 #include "lib/store/lock.h"
 
-uint64_t evict_choose(
-	const struct store *s, struct holdings *h, const struct digest *keep, uint64_t need)
+uint64_t evict_choose(const struct store *s, struct holdings *h, const char *keep, uint64_t need)
 {
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < h->n && (sum < need || h->of[i].orphan); i++) {
 		struct holding *one = &h->of[i];
 
-		if ((keep && digest_equal(&one->digest, keep)) || store_in_use(s, &one->digest))
+		if ((keep && strcmp(one->stem, keep) == 0) || store_in_use(s, one->stem))
 			continue;
 		one->evict = true;
 		sum += one->taken;
@@ -35,7 +35,7 @@ static int remove_all(
 	for (size_t i = 0; i < h->n; i++) {
 		if (!h->of[i].evict)
 			continue;
-		store_name(&h->of[i].digest, suffix, name);
+		store_name(h->of[i].stem, suffix, name);
 		if (unlinkat(s->blobs_fd, name, 0) < 0 && errno != ENOENT)
 			return error_set(err, errno, "cannot remove %s/blobs/%s", s->dir, name);
 	}

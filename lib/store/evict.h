@@ -6,11 +6,11 @@
 #include "lib/store/holdings.h"
 
 /*
- * Choose what nobody uses, least recently used first and never `keep` (NULL: none), until `need`
- * bytes come together or nothing is left; orphans in any case. Returns how many bytes that is.
+ * Choose what nobody uses, least recently used first and never the stem `keep` (NULL: none), until
+ * `need` bytes come together or nothing is left; orphans in any case. Returns how many bytes that
+ * is.
  */
-uint64_t evict_choose(
-	const struct store *s, struct holdings *h, const struct digest *keep, uint64_t need);
+uint64_t evict_choose(const struct store *s, struct holdings *h, const char *keep, uint64_t need);
 
 /* Remove what was chosen. */
 int evict_chosen(const struct store *s, const struct holdings *h, struct error **err);

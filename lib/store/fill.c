@@ -108,6 +108,8 @@ static bool take_snapshot(struct store_blob *b)
 static void forget_unsynced(struct store_blob *b)
 {
 	pthread_rwlock_wrlock(&b->writing);
+	if (b->lost)
+		b->lost(b->lost_arg);
 	for (size_t i = 0; i < map_words(b->map.n_frames); i++) {
 		uint64_t old = atomic_fetch_and(&b->bits[i], b->synced[i]);
 
@@ -125,6 +127,20 @@ static bool all_synced(const struct store_blob *b)
 	return n == b->map.n_frames;
 }
 
+/*
+ * Whoever made the files may have died before their names were on the disk. A map with a bit must
+ * not come back beside an earlier cache, so the names go first; once for each filler.
+ */
+static int sync_names(struct store_blob *b, struct error **err)
+{
+	if (b->map_fd < 0 || b->names_synced)
+		return 0;
+	if (fsync(b->store->blobs_fd) < 0)
+		return error_set(err, errno, "cannot sync %s/blobs", b->store->dir);
+	b->names_synced = true;
+	return 0;
+}
+
 static int sync_locked(struct store_blob *b, struct error **err)
 {
 	if (take_snapshot(b)) {
@@ -133,6 +149,8 @@ static int sync_locked(struct store_blob *b, struct error **err)
 			forget_unsynced(b);
 			return -1;
 		}
+		if (sync_names(b, err) < 0)
+			return -1;
 		if (b->map_fd >= 0 &&
 			(map_write_bits(b->map_fd, b->map.n_frames, b->next, b->synced) < 0 ||
 				io_sync(b->map_fd) < 0))
@@ -154,6 +172,12 @@ int store_blob_sync(struct store_blob *b, struct error **err)
 	rc = sync_locked(b, err);
 	pthread_mutex_unlock(&b->sync_lock);
 	return rc;
+}
+
+void store_blob_on_loss(struct store_blob *b, void (*lost)(void *arg), void *arg)
+{
+	b->lost = lost;
+	b->lost_arg = arg;
 }
 
 void blob_end_filling(struct store_blob *b)

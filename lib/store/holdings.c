@@ -24,18 +24,19 @@ static void read_map(struct holding *h, int fd)
 		h->claim = 0;
 }
 
-static bool read_one(struct holding *h, const struct store *s, const struct digest *d)
+static bool read_one(struct holding *h, const struct store *s)
 {
 	char name[STORE_NAME_MAX];
 	struct stat st;
-	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(d, STORE_MAP, name),
+	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(h->stem, STORE_MAP, name),
 		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	bool no_map = fd < 0 && errno == ENOENT;
 
-	*h = (struct holding){ .digest = *d, .orphan = no_map };
+	h->orphan = no_map;
 	if (fd >= 0)
 		read_map(h, fd);
-	if (fstatat(s->blobs_fd, store_name(d, STORE_CACHE, name), &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (fstatat(s->blobs_fd, store_name(h->stem, STORE_CACHE, name), &st,
+		    AT_SYMLINK_NOFOLLOW) == 0)
 		h->taken = store_disk_bytes(&st);
 	else if (no_map)
 		return false;
@@ -52,34 +53,36 @@ static int by_use(const void *a, const void *b)
 		return x->used.tv_sec < y->used.tv_sec ? -1 : 1;
 	if (x->used.tv_nsec != y->used.tv_nsec)
 		return x->used.tv_nsec < y->used.tv_nsec ? -1 : 1;
-	return memcmp(x->digest.bytes, y->digest.bytes, sizeof(x->digest.bytes));
+	return strcmp(x->stem, y->stem);
 }
 
 /* A blob is met by its map, or, when it has none, by its cache. */
-static bool is_first_name(const struct store *s, struct digest *d, const char *file)
+static bool is_first_name(const struct store *s, struct holding *h, const char *file)
 {
 	char name[STORE_NAME_MAX];
 	struct stat st;
 
-	if (store_name_parse(d, file, STORE_MAP))
+	if (store_name_parse(file, STORE_MAP, &h->digest, h->stem))
 		return true;
-	return store_name_parse(d, file, STORE_CACHE) &&
-	       fstatat(s->blobs_fd, store_name(d, STORE_MAP, name), &st, AT_SYMLINK_NOFOLLOW) < 0;
+	return store_name_parse(file, STORE_CACHE, &h->digest, h->stem) &&
+	       fstatat(s->blobs_fd, store_name(h->stem, STORE_MAP, name), &st,
+		       AT_SYMLINK_NOFOLLOW) < 0;
 }
 
 int holdings_read(struct holdings *h, struct store *s, struct error **err)
 {
 	CLEANUP_CLOSEDIR DIR *dir = store_opendir(s->blobs_fd);
 	struct dirent *e;
-	struct digest d;
 
 	if (!dir)
 		return error_set(err, errno, "cannot read %s/blobs", s->dir);
 	while ((e = readdir(dir))) {
-		if (!is_first_name(s, &d, e->d_name))
+		struct holding one = { 0 };
+
+		if (!is_first_name(s, &one, e->d_name) || !read_one(&one, s))
 			continue;
 		h->of = xgrow(h->of, h->n, &h->cap, sizeof(*h->of));
-		h->n += read_one(&h->of[h->n], s, &d);
+		h->of[h->n++] = one;
 	}
 	if (h->n)
 		qsort(h->of, h->n, sizeof(*h->of), by_use);

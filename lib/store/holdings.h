@@ -6,7 +6,8 @@
 #include "lib/store/dir.h"
 
 struct holding {
-	struct digest digest;
+	struct digest digest; /* of the blob */
+	char stem[STORE_STEM_MAX]; /* of its files' names */
 	uint64_t taken; /* bytes on the disk */
 	uint64_t claim; /* bytes that a live filler may make of it; 0: none */
 	struct timespec used; /* last opened, or filled */

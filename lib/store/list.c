@@ -31,12 +31,12 @@ static map_fault read_map(struct store_entry *e, int fd)
 static void fill_entry(struct store_entry *e, const struct store *s, const struct holding *h)
 {
 	char name[STORE_NAME_MAX];
-	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(&h->digest, STORE_MAP, name),
+	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(h->stem, STORE_MAP, name),
 		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	map_fault why;
 
 	*e = (struct store_entry){ .digest = h->digest, .cached = h->taken, .used = h->used };
-	e->in_use = store_in_use(s, &h->digest);
+	e->in_use = store_in_use(s, h->stem);
 	why = fd < 0 ? "its map cannot be opened" : read_map(e, fd);
 	if (why)
 		log_warn("%s/blobs/%s: %s; its next use begins anew", s->dir, name, why);

@@ -90,10 +90,10 @@ static enum use look_for_others(int fd)
 	return USE_UNKNOWN;
 }
 
-bool store_in_use(const struct store *s, const struct digest *d)
+bool store_in_use(const struct store *s, const char *stem)
 {
 	char name[STORE_NAME_MAX];
-	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(d, STORE_CACHE, name),
+	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(stem, STORE_CACHE, name),
 		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0) /* another program's lease is a use as well (open(2), EWOULDBLOCK) */

@@ -28,7 +28,7 @@ enum lock_result lock_try(int fd, int operation);
  * Has somebody else this cache file of blobs/ open: a process of ours, any other one, or the
  * kernel for a mount, in whichever namespace? Under the store's lock.
  */
-bool store_in_use(const struct store *s, const struct digest *d);
+bool store_in_use(const struct store *s, const char *stem);
 
 static inline void cleanup_store_lock_(struct store **s)
 {

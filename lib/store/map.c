@@ -112,8 +112,7 @@ int map_write_bits(int fd, uint32_t n_frames, const uint64_t *bits, const uint64
  * The bits are written as zeros, not left as a hole: blocks that a filesystem allots later may show
  * old bytes after a crash where it does not order data before metadata.
  */
-int map_create(
-	struct store *s, const struct digest *d, const struct presence_map *m, struct error **err)
+int map_create(struct store *s, const char *stem, const struct presence_map *m, struct error **err)
 {
 	static const uint8_t zeros[1 << 16];
 	CLEANUP_FREE char *dir = xasprintf("%s/blobs", s->dir);
@@ -133,7 +132,7 @@ int map_create(
 	}
 	if (fchmod(outfile_fd(o), 0600) < 0)
 		return error_set(err, errno, "cannot make a file in %s", dir);
-	return outfile_publish(o, dir, store_name(d, STORE_MAP, name), true, err);
+	return outfile_publish(o, dir, store_name(stem, STORE_MAP, name), true, err);
 }
 
 int map_write_claim(int fd, uint64_t claim)

@@ -30,8 +30,7 @@ size_t map_words(uint32_t n_frames);
 int map_write_bits(int fd, uint32_t n_frames, const uint64_t *bits, const uint64_t *old);
 
 /* Make the map of a blob, without bits, in the place of what is there. */
-int map_create(
-	struct store *s, const struct digest *d, const struct presence_map *m, struct error **err);
+int map_create(struct store *s, const char *stem, const struct presence_map *m, struct error **err);
 
 /* What the filler says that the cache may grow to, in bytes on the disk; -1 with errno. */
 int map_write_claim(int fd, uint64_t claim);

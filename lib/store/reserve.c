@@ -88,7 +88,7 @@ static void measure_all(struct usage *u, const struct store_blob *b, const struc
 	u->aside = store_aside_bytes(b->store);
 	for (size_t i = 0; i < h->n; i++) {
 		u->taken = add(u->taken, h->of[i].taken);
-		if (!digest_equal(&h->of[i].digest, &b->digest))
+		if (strcmp(h->of[i].stem, b->stem) != 0)
 			u->promised = add(u->promised, excess(h->of[i].claim, h->of[i].taken));
 	}
 }
@@ -161,7 +161,7 @@ static int make_room(const struct store_blob *b, struct usage *u, struct error *
 		need = excess(total, s->limit);
 	if (!need || !u->wanted)
 		return 0;
-	gain = evict_choose(s, &h, &b->digest, excess(need, u->aside));
+	gain = evict_choose(s, &h, b->stem, excess(need, u->aside));
 	if (add(gain, u->aside) < need)
 		return no_room(s, u, gain, err);
 	store_aside_remove(s);

@@ -46,19 +46,20 @@ void store_close(struct store *s); /* after its blobs; NULL is allowed */
 /* Its absolute path. */
 const char *store_dir(const struct store *s);
 
-/* What a blob is; all of it must match what an existing cache says of itself. */
+/* What a blob is, and which of the store's caches it has: each spec one of its own. */
 struct store_spec {
 	struct digest digest; /* of the blob as stored in the registry: its name */
-	struct digest index; /* of its chunk index; of a raw blob: its own digest */
+	struct digest index; /* a name of its chunk index (erofs_index_name()); of a raw blob: its
+				own digest */
 	uint64_t size; /* of the device, bytes */
 	uint32_t n_frames; /* at most 2^26, and `size`; 1 for what comes as a whole */
 };
 
 /*
- * Open a blob to fill or to use it: made when it is not there. A cache or map that does not
- * match the spec, is damaged, or says more than its file can hold is set aside and begun anew.
+ * Open a blob to fill or to use it: made when it is not there. A cache or map that is damaged, or
+ * says more than its file can hold, is set aside and begun anew.
  * Waits while another process fills the blob, until that is done or the blob is complete; an
- * interrupt (lib/base/interrupt.h) ends the waiting with an error. One handle for a blob and
+ * interrupt (lib/base/interrupt.h) ends the waiting with an error. One handle for a spec and
  * process: a second one would wait for the first.
  */
 struct store_blob *store_blob_open(
@@ -73,26 +74,34 @@ struct store_blob *store_blob_open_now(
 /*
  * The same for those whose cache must be the one that has the name, for the kernel reads it: while
  * another process fills the blob, both write to the same cache, each frame the same verified bytes;
- * which are there, each knows of its own, and what the map on the disk said at the beginning. An
- * error when that process fills it by another chunk index.
+ * which are there, each knows of its own, and what the map on the disk said at the beginning. A
+ * private copy when the other process watches it (store_blob_watch()).
  */
 struct store_blob *store_blob_open_shared(
 	struct store *s, const struct store_spec *spec, struct error **err);
+/*
+ * From now on, until the handle is closed, whoever reads or writes the cache waits for this
+ * process, for it has a mark on the file (fanotify(7)): other processes that open the blob keep
+ * away from that file. -1 when another process watches it, or the cache is a private copy.
+ */
+int store_blob_watch(struct store_blob *b, struct error **err);
 /*
  * Syncs what was written, but not after an interrupt, for it takes its time (bits that were not
  * synced are lost, no more), and lets go of the lock. No call on the blob may be under way.
  */
 void store_blob_close(struct store_blob *b); /* NULL is allowed */
 
-/* The cache file: open for reading and writing while it is not complete, and its absolute path. */
+/*
+ * The cache file: open for reading and writing while it is not complete, and its absolute path; of
+ * a private copy one that leads there in this process only.
+ */
 int store_blob_fd(const struct store_blob *b);
 const char *store_blob_path(const struct store_blob *b);
 
 /*
  * Is the path still that of the file that is open here? Being in use keeps a blob from eviction,
- * not from being set aside for another image, which names the same blob but states another chunk
- * index. What is set aside never comes back: whoever was told the path, and asks this once the
- * file has been opened by it, knows which file that was.
+ * not from being set aside by who finds it damaged. What is set aside never comes back: whoever was
+ * told the path, and asks this once the file has been opened by it, knows which file that was.
  */
 int store_blob_check_path(const struct store_blob *b, struct error **err);
 
@@ -126,6 +135,8 @@ int store_blob_write(struct store_blob *b, uint32_t frame, uint64_t offset, cons
  * those frames are not there any more, in memory as well.
  */
 int store_blob_sync(struct store_blob *b, struct error **err);
+/* Calls that just before such frames are absent, within store_blob_sync(). Before any sync. */
+void store_blob_on_loss(struct store_blob *b, void (*lost)(void *arg), void *arg);
 
 /*
  * Make sure that `bytes` more fit under the limit and on the disk, counting what other live

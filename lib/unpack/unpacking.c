@@ -9,8 +9,8 @@
 #include "lib/base/mem.h"
 #include "lib/bootstrap/walk.h"
 #include "lib/image/device.h"
+#include "lib/image/parts.h"
 #include "lib/stream/verify.h"
-#include "lib/verify/parts.h"
 
 #define READ_SIZE 262144u
 #define SLICE	  16 /* reads, before others get their turn */

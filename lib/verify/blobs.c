@@ -12,7 +12,7 @@
 #include "lib/blob/decoder.h"
 #include "lib/image/device.h"
 #include "lib/image/erofs.h"
-#include "lib/verify/parts.h"
+#include "lib/image/parts.h"
 #include "lib/verify/users.h"
 
 enum { READ_SIZE = 64 * EROFS_BLOCK_SIZE };

@@ -9,10 +9,10 @@
 #include "lib/base/mem.h"
 #include "lib/base/workers.h"
 #include "lib/image/device.h"
+#include "lib/image/parts.h"
 #include "lib/verify/against.h"
 #include "lib/verify/blobs.h"
 #include "lib/verify/documents.h"
-#include "lib/verify/parts.h"
 #include "lib/verify/structure.h"
 
 struct check {

@@ -7,7 +7,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/image/device.h"
-#include "lib/verify/parts.h"
+#include "lib/image/parts.h"
 
 static int add_run(void *arg, const struct bootstrap_run *run, struct error **err)
 {

@@ -4,13 +4,16 @@
  *
  *	holder-worker probe FILE   can pre-content events be had for it? 0: yes, 77: no
  *	holder-worker keep DIR     makes files in DIR, and keeps them
- *	holder-worker fill FILE    each block that is read gets its number plus one, as 512 words
+ *	holder-worker fill FILE    each block that is read gets its number plus one, as 512 words,
+ *	                           with all of its granule, which the holder then knows (presence.h)
  *	holder-worker end STATUS   ends so, before it is ready
  *	holder-worker crash LOG    writes a line to LOG and is killed
  *
  * `keep` and `fill` write DIR/state or FILE.state: the processes' numbers and what they saw.
+ * `fill` dies at once while the file FILE.barred exists.
  * $HOLDER_WORKER_BREAK: "early" answers before the bytes are there, "twice" answers twice, the
- * second time late, "never" does not answer while the file FILE.never exists.
+ * second time late, "never" does not answer while the file FILE.never exists, "known" says that a
+ * granule is there before it is.
  */
 #include "config.h"
 
@@ -25,6 +28,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/serve/holder/keep.h"
+#include "lib/serve/holder/presence.h"
 #include "lib/serve/holder/requests.h"
 
 #define BLOCK	   4096
@@ -121,12 +125,27 @@ static int group, data;
 static const char *data_path;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t tail;
+static struct presence *known;
+static uint32_t known_slot;
+
+static void know(uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i < to; i++)
+		presence_set(known, known_slot, i, true);
+}
 
 static void fill(uint64_t offset, uint64_t len)
 {
-	uint64_t end = (offset + len + BLOCK - 1) / BLOCK;
+	uint64_t from = offset / PRESENCE_GRANULE;
+	uint64_t to = (offset + len + PRESENCE_GRANULE - 1) / PRESENCE_GRANULE;
+	bool too_early = broken && strcmp(broken, "known") == 0;
 
-	for (uint64_t block = offset / BLOCK; block < end; block++) {
+	if (too_early) {
+		know(from, to);
+		poll(NULL, 0, 20);
+	}
+	for (uint64_t block = from * (PRESENCE_GRANULE / BLOCK);
+		block < to * (PRESENCE_GRANULE / BLOCK); block++) {
 		uint64_t words[BLOCK / 8];
 
 		for (size_t i = 0; i < BLOCK / 8; i++)
@@ -134,6 +153,34 @@ static void fill(uint64_t offset, uint64_t len)
 		if (pwrite(data, words, BLOCK, (off_t)(block * BLOCK)) != BLOCK)
 			die("pwrite");
 	}
+	if (!too_early)
+		know(from, to);
+}
+
+/* Of a former worker's, all is as good as before. */
+static void open_known(void)
+{
+	CLEANUP_FD int kept = keep_find(keep, KEEP_PRESENCE);
+	CLEANUP_FD int made = kept < 0 ? presence_create() : -1;
+	CLEANUP_ERROR struct error *err = NULL;
+	struct presence_id id;
+	uint64_t size;
+	int slot;
+
+	known = presence_map(kept < 0 ? made : kept);
+	if (!known || presence_identify(data, &id, &size) < 0)
+		die("presence");
+	if (made >= 0 && keep_put(keep, KEEP_PRESENCE, made, &err) < 0)
+		die(err->msg);
+	for (slot = PRESENCE_FILES - 1; slot >= 0; slot--)
+		if (presence_is_valid(known, (uint32_t)slot))
+			break;
+	if (slot < 0)
+		slot = presence_add(known, &id, size, 0);
+	if (slot < 0)
+		die("no entry");
+	known_slot = (uint32_t)slot;
+	atomic_store(&known->owner, (uint32_t)getpid());
 }
 
 static void allow(int number)
@@ -246,24 +293,31 @@ static void run_fill(const char *path)
 {
 	CLEANUP_FREE char *state = xasprintf("%s.state", path);
 	CLEANUP_FREE char *never = xasprintf("%s.never", path);
+	CLEANUP_FREE char *barred = xasprintf("%s.barred", path);
 	struct requests *r = keep_requests(keep);
 	pthread_t threads[THREADS];
 
+	if (access(barred, F_OK) == 0)
+		kill(getpid(), SIGKILL);
 	broken = getenv("HOLDER_WORKER_BREAK");
 	data_path = never;
 	group = keep_find(keep, KEEP_FANOTIFY);
 	data = keep_find(keep, "data");
-	if (group < 0 || data < 0)
+	if (group < 0 || data < 0) {
 		make_group(path);
-	else
+		open_known();
+	} else {
+		open_known();
 		serve_left();
+	}
 	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, serve_all, NULL) != 0)
 			die("pthread_create");
 	keep_ready(keep);
 	while (!ended) {
 		write_state(state, (unsigned)atomic_load(&r->read),
-			(unsigned)atomic_load(&r->expired), (unsigned)atomic_load(&r->denied));
+			(unsigned)atomic_load(&r->expired),
+			(unsigned)atomic_load(&known->files[known_slot].hits));
 		poll(NULL, 0, 5);
 	}
 	for (int i = 0; i < THREADS; i++)

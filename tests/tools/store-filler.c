@@ -198,11 +198,27 @@ static int crash(const char *dir, uint64_t limit, uint64_t seed, const char *jou
 /* --- undo, verify --- */
 
 /* Without the library: as docs/format/store.md says it. */
+static char *stem_of(const char *dir, const struct store_spec *spec)
+{
+	struct presence_map m = { .digest.algo = PRESENCE_SHA256,
+		.index.algo = PRESENCE_SHA256,
+		.size = spec->size,
+		.n_frames = spec->n_frames };
+	char blob[DIGEST_MAX_STR], all[DIGEST_MAX_STR];
+	uint8_t header[PRESENCE_MAP_HEADER];
+	struct digest of_header;
+
+	memcpy(m.digest.bytes, spec->digest.bytes, 32);
+	memcpy(m.index.bytes, spec->index.bytes, 32);
+	presence_map_put(header, &m);
+	digest_of(&of_header, DIGEST_SHA256, header, sizeof(header));
+	return xasprintf("%s/blobs/sha256-%s.%.32s", dir, digest_hex(&spec->digest, blob),
+		digest_hex(&of_header, all));
+}
+
 static uint32_t verify_blob(const char *dir, const struct store_spec *spec, bool *complete)
 {
-	char hex[DIGEST_MAX_STR];
-	CLEANUP_FREE char *stem =
-		xasprintf("%s/blobs/sha256-%s", dir, digest_hex(&spec->digest, hex));
+	CLEANUP_FREE char *stem = stem_of(dir, spec);
 	CLEANUP_FREE char *map_path = xasprintf("%s.map", stem);
 	CLEANUP_FREE char *cache_path = xasprintf("%s.cache", stem);
 	CLEANUP_FD int map = open(map_path, O_RDONLY), cache = open(cache_path, O_RDONLY);

@@ -216,7 +216,7 @@ static void silent_ones_do_not_keep_out_others_for_ever(void)
 	FIXTURE f = { 0 };
 	int silent[3];
 
-	begin(&f, OPTIONS(.connections = 2, .patience_ms = 200));
+	begin(&f, OPTIONS(.connections = 2, .patience_ms = 2000));
 	for (int i = 0; i < 3; i++)
 		silent[i] = connect_to(&f);
 

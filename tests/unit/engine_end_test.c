@@ -2,21 +2,9 @@
 /* Blobs that are complete, blobs that go, and an engine that stops. */
 #include "config.h"
 
-#include "tests/unit/engine_fixture.h"
+#include "tests/unit/engine_scene.h"
 
 #include <stdatomic.h>
-
-/* One fetcher, who is kept busy with frame 150. */
-static void begin_busy(struct fixture *f, struct ask *first, size_t gap, unsigned n)
-{
-	struct engine_options o = options(1, 300000);
-
-	begin(f, n, BLOCKS, &o, 0, true);
-	f->fake.source.gap = gap;
-	fake_gate(&f->fake, true);
-	ask_frame(first, f, 0, 150);
-	fake_wait(&f->fake, 1);
-}
 
 /* --- complete --- */
 

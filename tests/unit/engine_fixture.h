@@ -27,6 +27,8 @@ struct fixture {
 	struct served_blob *blobs[MAX_BLOBS];
 	struct store_blob *caches[MAX_BLOBS]; /* the engine's */
 	void (*completed)(void *fixture);
+	void (*changed)(void *fixture, uint64_t offset, uint64_t len);
+	void (*lost)(void *fixture);
 };
 
 static inline void must(bool ok, const struct error *err)
@@ -50,9 +52,11 @@ static inline void add_blob_from(
 		.n_frames = range_map_n_frames(s->map),
 	};
 	CLEANUP_ERROR struct error *err = NULL;
-	struct served_blob_parts parts = {
-		.open_index = open_index, .completed = f->completed, .arg = f
-	};
+	struct served_blob_parts parts = { .open_index = open_index,
+		.completed = f->completed,
+		.changed = f->changed,
+		.lost = f->lost,
+		.arg = f };
 
 	f->caches[i] = store_blob_open(f->store, &spec, &err);
 	must(f->caches[i] != NULL, err);

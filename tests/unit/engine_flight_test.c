@@ -2,7 +2,7 @@
 /* Right bytes, each fetched once, in few requests. */
 #include "config.h"
 
-#include "tests/unit/engine_fixture.h"
+#include "tests/unit/engine_scene.h"
 
 struct random_reader {
 	pthread_t thread;
@@ -106,29 +106,6 @@ static void what_lies_beyond_the_end_is_cut(void)
 	CHECK_U64(stats(&f).frames_fetched, 1);
 	CHECK(is_right(&f, 0, size - 1, 1));
 	end(&f);
-}
-
-static void check_request(
-	const struct fixture *f, unsigned n, unsigned blob, uint32_t first, uint32_t last)
-{
-	struct frame a = frame_of(f, blob, first), z = frame_of(f, blob, last);
-	const struct request *r = &f->fake.log[n];
-
-	CHECK_U64(r->blob, blob);
-	CHECK_U64(r->offset, a.stored_offset);
-	CHECK_U64(r->len, z.stored_offset + z.stored_size - a.stored_offset);
-}
-
-/* One fetcher, who is kept busy with frame 150. */
-static void begin_busy(struct fixture *f, struct ask *first, size_t gap, unsigned n)
-{
-	struct engine_options o = options(1, 300000);
-
-	begin(f, n, BLOCKS, &o, 0, true);
-	f->fake.source.gap = gap;
-	fake_gate(&f->fake, true);
-	ask_frame(first, f, 0, 150);
-	fake_wait(&f->fake, 1);
 }
 
 static void neighbours_that_come_while_a_frame_waits_are_one_request(void)

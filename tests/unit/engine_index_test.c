@@ -59,10 +59,37 @@ static void an_index_is_opened_once_by_the_first_who_wants(void)
 	end(&f);
 }
 
+/* What goes to stderr. */
+struct capture {
+	FILE *file;
+	int before;
+};
+
+static struct capture capture_begin(void)
+{
+	struct capture c = { tmpfile(), dup(STDERR_FILENO) };
+
+	must(c.file && dup2(fileno(c.file), STDERR_FILENO) >= 0, NULL);
+	return c;
+}
+
+static bool capture_has(struct capture c, const char *word)
+{
+	char said[8192];
+	ssize_t n = pread(fileno(c.file), said, sizeof(said) - 1, 0);
+
+	dup2(c.before, STDERR_FILENO);
+	close(c.before);
+	fclose(c.file);
+	said[n > 0 ? n : 0] = '\0';
+	return strstr(said, word) != NULL;
+}
+
 static void an_index_that_fails_is_an_error_and_tried_by_the_next(void)
 {
 	struct fixture f;
 	struct ask a[3];
+	struct capture said;
 
 	begin_lazy(&f, 1);
 	fake_gate(&f.fake, true);
@@ -71,7 +98,9 @@ static void an_index_that_fails_is_an_error_and_tried_by_the_next(void)
 	fake_gate(&f.fake, false);
 	for (unsigned i = 0; i < 3; i++)
 		CHECK_U64((uint64_t)ask_wait(&a[i]), EIO);
+	said = capture_begin();
 	CHECK_U64((uint64_t)need_frame(&f, 0, 30), 0);
+	CHECK(capture_has(said, "event=recovery"));
 	CHECK_U64(index_opened, 2);
 	engine_prefetch(f.blobs[0]);
 	EVENTUALLY(served_blob_is_complete(f.blobs[0]));

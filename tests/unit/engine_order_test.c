@@ -2,18 +2,7 @@
 /* Who gets his bytes first, and what is fetched when nobody waits. */
 #include "config.h"
 
-#include "tests/unit/engine_fixture.h"
-
-static void check_request(
-	const struct fixture *f, unsigned n, unsigned blob, uint32_t first, uint32_t last)
-{
-	struct frame a = frame_of(f, blob, first), z = frame_of(f, blob, last);
-	const struct request *r = &f->fake.log[n];
-
-	CHECK_U64(r->blob, blob);
-	CHECK_U64(r->offset, a.stored_offset);
-	CHECK_U64(r->len, z.stored_offset + z.stored_size - a.stored_offset);
-}
+#include "tests/unit/engine_scene.h"
 
 /* The second blob, from somewhere else. */
 static void add_elsewhere(struct fixture *f, struct fake *elsewhere, uint64_t place)

@@ -4,6 +4,8 @@
 
 #include "tests/unit/engine_fixture.h"
 
+enum { SOME_SECONDS = 6 }; /* in which a busy machine gets done what there is room for */
+
 /* Room for one of the two blobs, which takes it. */
 static void begin_full(struct fixture *f, unsigned deadline)
 {
@@ -19,7 +21,7 @@ static void a_full_store_is_an_error_after_the_deadline_and_no_more(void)
 {
 	struct fixture f;
 
-	begin_full(&f, 2);
+	begin_full(&f, SOME_SECONDS);
 	CHECK_U64((uint64_t)engine_need(f.blobs[1], 0, UINT64_MAX), ENOSPC);
 	CHECK_U64(stats(&f).deadlines, 1);
 	CHECK_U64((uint64_t)need_frame(&f, 0, 30), 0); /* alive */
@@ -33,7 +35,7 @@ static void after_the_first_nobody_waits_in_vain(void)
 	struct fixture f;
 	unsigned refused = 1;
 
-	begin_full(&f, 3);
+	begin_full(&f, SOME_SECONDS);
 	CHECK_U64((uint64_t)engine_need(f.blobs[1], 0, UINT64_MAX), ENOSPC);
 	for (uint32_t i = 190; i > 110; i--) /* one or the other may fit */
 		refused += need_frame(&f, 1, i) == ENOSPC;

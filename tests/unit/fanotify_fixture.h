@@ -26,7 +26,7 @@
 /* --- keep --- */
 
 struct keep {
-	int group; /* -1: none */
+	int group, presence; /* -1: none */
 	int requests_fd, wake;
 	struct requests *requests;
 };
@@ -43,21 +43,26 @@ int keep_requests_eventfd(const struct keep *k)
 
 int keep_find(const struct keep *k, const char *name)
 {
-	CHECK_STR(name, KEEP_FANOTIFY);
-	return k->group < 0 ? -1 : fcntl(k->group, F_DUPFD_CLOEXEC, 3);
+	int fd = strcmp(name, KEEP_PRESENCE) == 0 ? k->presence : k->group;
+
+	CHECK(strcmp(name, KEEP_FANOTIFY) == 0 || strcmp(name, KEEP_PRESENCE) == 0);
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 int keep_put(struct keep *k, const char *name, int fd, struct error **err)
 {
+	int *kept = strcmp(name, KEEP_PRESENCE) == 0 ? &k->presence : &k->group;
+
 	(void)err;
-	CHECK_STR(name, KEEP_FANOTIFY);
-	k->group = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	CHECK(strcmp(name, KEEP_FANOTIFY) == 0 || strcmp(name, KEEP_PRESENCE) == 0);
+	cleanup_fd_(kept);
+	*kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	return 0;
 }
 
 static inline void keep_begin(struct keep *k)
 {
-	*k = (struct keep){ .group = -1 };
+	*k = (struct keep){ .group = -1, .presence = -1 };
 	k->requests_fd = requests_create();
 	k->requests = requests_map(k->requests_fd);
 	k->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -70,7 +75,8 @@ static inline void keep_end(struct keep *k)
 	cleanup_fd_(&k->requests_fd);
 	cleanup_fd_(&k->wake);
 	cleanup_fd_(&k->group);
-	k->group = -1;
+	cleanup_fd_(&k->presence);
+	k->group = k->presence = -1;
 }
 
 /* --- the holder --- */
@@ -100,7 +106,9 @@ static atomic_bool holder_stops;
 
 static inline void holder_make(const struct keep *k, unsigned deadline)
 {
+	hits_forget(&holder);
 	memset(&holder, 0, sizeof(holder));
+	hits_know(&holder, k->presence);
 	holder.base = 1 << 20;
 	holder.held_max = REQUESTS_MAX;
 	holder.deadline = deadline * UINT64_C(1000000000);
@@ -121,6 +129,7 @@ static inline void *holder_main(void *arg)
 		if (poll(&p, 1, 5) > 0 && held_may_read(&holder))
 			held_read(&holder);
 		held_sweep(&holder, holder_now());
+		hits_tell(&holder, holder_now());
 	}
 	return NULL;
 }
@@ -149,7 +158,9 @@ struct serving {
 	struct shared_blob shared[MAX_BLOBS];
 };
 
-/* In the place of shared_blob.c. */
+/* In the place of shared_blob.c, as the next ones. Shared while the transport is told something. */
+static pthread_rwlock_t telling = PTHREAD_RWLOCK_INITIALIZER;
+
 bool shared_blob_is_complete(const struct shared_blob *b)
 {
 	return served_blob_is_complete(b->served);
@@ -159,10 +170,34 @@ static inline void tell_completed(void *fixture)
 {
 	struct serving *s = fixture;
 
+	pthread_rwlock_rdlock(&telling);
 	for (unsigned i = 0; i < s->f.n; i++)
 		if (s->transport && s->shared[i].attached[DEVICE_FANOTIFY] &&
 			shared_blob_is_complete(&s->shared[i]))
 			s->transport->completed(s->transport, &s->shared[i]);
+	pthread_rwlock_unlock(&telling);
+}
+
+static inline void tell_changed(void *fixture, uint64_t offset, uint64_t len)
+{
+	struct serving *s = fixture;
+
+	pthread_rwlock_rdlock(&telling);
+	for (unsigned i = 0; i < s->f.n; i++)
+		if (s->transport && s->shared[i].served)
+			s->transport->changed(s->transport, &s->shared[i], offset, len);
+	pthread_rwlock_unlock(&telling);
+}
+
+static inline void tell_lost(void *fixture)
+{
+	struct serving *s = fixture;
+
+	pthread_rwlock_rdlock(&telling);
+	for (unsigned i = 0; i < s->f.n; i++)
+		if (s->transport && s->shared[i].served)
+			s->transport->lost(s->transport, &s->shared[i]);
+	pthread_rwlock_unlock(&telling);
 }
 
 static inline void open_transport(struct serving *s)
@@ -208,6 +243,8 @@ static inline void serve(struct serving *s, unsigned n, unsigned blocks, unsigne
 	o.deadline = deadline;
 	begin(&s->f, n, blocks, &o, 0, false);
 	s->f.completed = tell_completed;
+	s->f.changed = tell_changed;
+	s->f.lost = tell_lost;
 	s->store_dir = xasprintf("%s/store", s->f.dir);
 	store_close(s->f.store);
 	keep_begin(&s->keep);
@@ -233,8 +270,12 @@ static inline void serve_now(
 
 static inline void close_transport(struct serving *s)
 {
-	s->transport->close(s->transport);
+	struct device_transport *t = s->transport;
+
+	pthread_rwlock_wrlock(&telling);
 	s->transport = NULL;
+	pthread_rwlock_unlock(&telling);
+	t->close(t);
 }
 
 /* After the holder has been held up. */

@@ -153,7 +153,7 @@ static inline int read_as_told(struct blob_source *s, const struct digest *blob,
 
 struct server {
 	struct fixture f;
-	struct shared_blob blob;
+	struct shared_blob blob, twin; /* another one; both digests begin with the same 64 bits */
 	struct device_transport *transport;
 	char *path;
 };
@@ -165,7 +165,7 @@ static inline void server_begin(struct server *s, struct keep *keep, const struc
 
 	o.deadline = setting->deadline;
 	*s = (struct server){ .path = NULL };
-	begin(&s->f, 1, setting->blocks, &o, 0, true);
+	begin(&s->f, 2, setting->blocks, &o, 0, true);
 	s->f.fake.source.read = read_as_told;
 	s->f.fake.delay_us = setting->delay_us;
 	s->blob = (struct shared_blob){ .digest = s->f.samples[0].result.digest,
@@ -173,10 +173,23 @@ static inline void server_begin(struct server *s, struct keep *keep, const struc
 		.fd = served_blob_fd(s->f.blobs[0]),
 		.path = "cache",
 		.served = s->f.blobs[0] };
+	s->twin = s->blob;
+	s->twin.digest.bytes[8] ^= 1;
+	s->twin.fd = served_blob_fd(s->f.blobs[1]);
+	s->twin.served = s->f.blobs[1];
 	s->transport = fuse_device_transport_open(keep, &err);
 	must(s->transport != NULL, err);
 	must(s->transport->attach(s->transport, &s->blob, &s->path, &err) == 0, err);
 	must(s->transport->start(s->transport, &err) == 0, err);
+}
+
+static inline void exchange(struct server *s)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_FREE char *path = NULL;
+
+	s->transport->detach(s->transport, &s->blob);
+	must(s->transport->attach(s->transport, &s->twin, &path, &err) == 0, err);
 }
 
 /* Until it is killed, or asked to end. */
@@ -188,10 +201,12 @@ static inline void serve(struct keep *keep, const struct setting *setting)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	server_begin(&s, keep, setting);
 	tell(keep->socket, "", -1);
-	sigwait(&set, &sig);
+	while (sigwait(&set, &sig) == 0 && sig == SIGUSR1)
+		exchange(&s);
 	s.transport->close(s.transport);
 	atomic_store(&board->closed, true);
 	end(&s.f);
@@ -249,7 +264,7 @@ static inline int mount_number(const struct keep *k)
 	return -1;
 }
 
-/* A byte is an order: (s)tart a server, (k)ill it, ask it to (e)nd. */
+/* A byte is an order: (s)tart a server, (k)ill it, ask it to (e)nd, or to e(x)change. */
 static inline void hold(int orders, const struct setting *setting)
 {
 	struct keep keep = { .socket = -1 };
@@ -261,6 +276,8 @@ static inline void hold(int orders, const struct setting *setting)
 	while (recv(orders, &order, 1, 0) == 1) {
 		if (order == 's') {
 			server = start_server(&keep, setting);
+		} else if (order == 'x') {
+			kill(server, SIGUSR1);
 		} else if (server > 0) {
 			kill(server, order == 'k' ? SIGKILL : SIGTERM);
 			waitpid(server, &status, 0);
@@ -279,7 +296,7 @@ struct world {
 	struct sample sample;
 	pid_t holder, reader;
 	int orders;
-	char *device; /* the blob's path */
+	char *device, *twin; /* the blobs' paths */
 	int erofs; /* a mount of one file, "data", which is the blob */
 };
 
@@ -305,6 +322,7 @@ static inline void kill_process(pid_t *pid)
 
 static inline void start_holder(struct world *w)
 {
+	struct digest twin = w->sample.result.digest;
 	char hex[DIGEST_MAX_STR];
 	int pair[2], mount;
 
@@ -319,8 +337,9 @@ static inline void start_holder(struct world *w)
 	close(pair[1]);
 	mount = order(w, 's');
 	CHECK(mount >= 0);
-	w->device = xasprintf("/proc/%d/fd/%d/%s", (int)w->holder, mount,
-		digest_hex(&w->sample.result.digest, hex));
+	w->device = xasprintf("/proc/%d/fd/%d/%s", (int)w->holder, mount, digest_hex(&twin, hex));
+	twin.bytes[8] ^= 1;
+	w->twin = xasprintf("/proc/%d/fd/%d/%s", (int)w->holder, mount, digest_hex(&twin, hex));
 }
 
 /* ---- a bootstrap whose one file is the blob ---- */
@@ -382,6 +401,7 @@ static inline void world_end(struct world *w)
 	if (w->erofs >= 0)
 		close(w->erofs);
 	free(w->device);
+	free(w->twin);
 	sample_free(&w->sample);
 	cleanup_tmpdir_(&w->dir);
 	unsetenv("TMPDIR");

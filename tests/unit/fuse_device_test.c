@@ -10,6 +10,8 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
+#include "lib/serve/transport/fuse_late.h"
+
 enum { READERS = 16, READ_MAX = 75 * BLOCK };
 
 /* ---- readers ---- */
@@ -39,7 +41,14 @@ static ssize_t read_mapped(int fd, uint8_t *buf, size_t len, off_t at)
 	return n;
 }
 
-static void read_once(struct reader *r, int fd, uint8_t *buf)
+/* Or nobody would ask us again: EROFS has pages, and so has FUSE. */
+static void drop_pages(int fd, int device)
+{
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(device, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static void read_once(struct reader *r, int fd, int device, uint8_t *buf)
 {
 	uint32_t size = (uint32_t)r->w->sample.size, at = random_below(&r->seed, size), len;
 	ssize_t n;
@@ -49,8 +58,7 @@ static void read_once(struct reader *r, int fd, uint8_t *buf)
 	len = 1 + random_below(&r->seed, size - at < READ_MAX ? size - at : READ_MAX);
 	if (r->way == BY_DIRECT)
 		len = (len + BLOCK - 1) & ~(uint32_t)(BLOCK - 1);
-	if (r->way == BY_EROFS || r->way == BY_MMAP) /* or nobody would ask us again */
-		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	drop_pages(fd, device);
 	n = r->way == BY_MMAP ? read_mapped(fd, buf, len, at) : pread(fd, buf, len, at);
 	atomic_fetch_add(&board->reads, 1);
 	if (n > 0 && memcmp(buf, r->w->sample.content + at, (size_t)n) != 0)
@@ -65,12 +73,14 @@ static void *read_on(void *arg)
 	int fd = r->way == BY_DEVICE   ? open_device(r->w, 0)
 		 : r->way == BY_DIRECT ? open_device(r->w, O_DIRECT)
 				       : open_data(r->w);
+	int device = open_device(r->w, 0);
 	uint8_t *buf = aligned_alloc(BLOCK, READ_MAX + BLOCK);
 
 	for (unsigned i = 0; r->rounds ? i < r->rounds : !atomic_load(&board->stop); i++)
-		read_once(r, fd, buf);
+		read_once(r, fd, device, buf);
 	free(buf);
 	close(fd);
+	close(device);
 	return NULL;
 }
 
@@ -168,6 +178,59 @@ static void a_source_that_fails_is_EIO_after_the_deadline_and_right_bytes_later(
 	EVENTUALLY(reads_right(fd, &w, 1000000, 5000, &code));
 }
 
+/* Though EROFS and FUSE each read ahead, and then ask again for what they lack. */
+static void who_waits_in_vain_waits_for_one_deadline(void)
+{
+	struct setting setting = SETTING_DEFAULT;
+	CLEANUP_FD int fd = -1;
+	uint64_t begun;
+	int code = 0;
+	WORLD w;
+
+	setting.deadline = 10;
+	world_begin(&w, setting);
+	fd = open_data(&w);
+	atomic_store(&board->waits, true);
+	begun = late_now();
+	CHECK(!reads_right(fd, &w, 1000000, 5000, &code));
+	CHECK_U64((uint64_t)code, EIO);
+	CHECK(late_now() - begun < 19000);
+	atomic_store(&board->waits, false);
+	EVENTUALLY(reads_right(fd, &w, 1000000, 5000, &code));
+}
+
+static void what_is_read_again_is_asked_for_once(void)
+{
+	CLEANUP_FD int fd = -1;
+	int code = 0;
+	WORLD w;
+
+	world_begin(&w, SETTING_DEFAULT);
+	fd = open_data(&w);
+	CHECK(reads_right(fd, &w, 0, 100000, &code));
+	order(&w, 'k');
+	kill_process(&w.holder);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* EROFS forgets, FUSE beneath it does not */
+	CHECK(reads_right(fd, &w, 0, 100000, &code));
+}
+
+/* Both blobs are the same node of FUSE, one after the other. */
+static void another_blob_does_not_get_the_pages_of_the_last_one(void)
+{
+	CLEANUP_FD int device = -1, twin = -1;
+	uint8_t last[BLOCK] = { 0 }, buf[BLOCK] = { 0 };
+	WORLD w;
+
+	world_begin(&w, SETTING_DEFAULT);
+	device = open_device(&w, 0);
+	CHECK(pread(device, last, BLOCK, BLOCK) == BLOCK);
+	CHECK(memcmp(last, w.sample.content + BLOCK, BLOCK) == 0);
+	order(&w, 'x');
+	EVENTUALLY((twin = open(w.twin, O_RDONLY | O_CLOEXEC)) >= 0);
+	CHECK(pread(twin, buf, BLOCK, BLOCK) == BLOCK);
+	CHECK(memcmp(buf, last, BLOCK) != 0);
+}
+
 static void readers_of_a_server_that_is_killed_again_and_again_see_nothing_of_it(void)
 {
 	const char *env = getenv("SERVER_KILLS");
@@ -205,8 +268,10 @@ static void when_nobody_keeps_it_readers_get_errors_and_never_zeros(void)
 	order(&w, 'k');
 	kill_process(&w.holder);
 	EVENTUALLY(atomic_load(&board->errors) > READERS);
+	drop_pages(data, device);
 	CHECK(!reads_right(data, &w, 2000000, BLOCK, &code));
 	CHECK_U64((uint64_t)code, EIO);
+	drop_pages(data, device);
 	CHECK(!reads_right(device, &w, 2000000, BLOCK, &code));
 	CHECK(code == ENOTCONN || code == ECONNABORTED);
 	CHECK_U64(atomic_load(&board->wrong), 0);
@@ -342,6 +407,9 @@ int main(void)
 	RUN(what_lies_beyond_the_end_is_not_there);
 	RUN(other_names_are_not_there_and_nothing_can_be_written);
 	RUN(a_source_that_fails_is_EIO_after_the_deadline_and_right_bytes_later);
+	RUN(who_waits_in_vain_waits_for_one_deadline);
+	RUN(what_is_read_again_is_asked_for_once);
+	RUN(another_blob_does_not_get_the_pages_of_the_last_one);
 	RUN(readers_of_a_server_that_is_killed_again_and_again_see_nothing_of_it);
 	RUN(when_nobody_keeps_it_readers_get_errors_and_never_zeros);
 	RUN(a_server_that_ends_in_good_order_leaves_its_readers_to_the_next);

@@ -47,6 +47,11 @@ static void raise_event(struct world *w, int fd, uint64_t offset, uint64_t count
 	CHECK(sizeof(e) == EVENT_SIZE && write(w->kernel, &e, sizeof(e)) == sizeof(e));
 }
 
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
 /* The next answer's number and response; -1: none. */
 static int heard(struct world *w, uint32_t *response)
 {
@@ -111,11 +116,6 @@ static struct held_request *one_request(struct world *w)
 	return &w->r->slots[w->r->ring[(w->r->head - 1) % REQUESTS_MAX]];
 }
 
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
 static void an_event_becomes_a_pending_request_and_wakes_the_worker(void)
 {
 	struct world w = begin();
@@ -132,6 +132,76 @@ static void an_event_becomes_a_pending_request_and_wakes_the_worker(void)
 	CHECK_U64((uint64_t)q->pid, 7);
 	CHECK(is_open(q->fd));
 	CHECK(read(w.h->wake, &n, sizeof(n)) == sizeof(n));
+	end(&w);
+}
+
+/* The table says of /dev/null, which all events here are of, that two granules are there. */
+static void know_null(struct world *w, struct presence_id *id)
+{
+	CLEANUP_FD int fd = presence_create();
+	uint64_t size;
+	int slot;
+
+	hits_know(w->h, fd);
+	CHECK(w->h->presence && presence_identify(w->h->null, id, &size) == 0);
+	id->born += !id->born; /* some kernels say none of devices */
+	slot = presence_add(w->h->presence, id, 4 * PRESENCE_GRANULE, 0);
+	CHECK(slot >= 0);
+	presence_set(w->h->presence, (uint32_t)slot, 1, true);
+	presence_set(w->h->presence, (uint32_t)slot, 2, true);
+}
+
+/* True: at once, and it is closed; with the number that the event had. */
+static bool is_let_go(struct world *w, uint64_t offset, uint64_t len)
+{
+	int fd = dup(w->h->null);
+	uint32_t response = 0, head = w->r->head;
+
+	raise_event(w, fd, offset, len);
+	held_read(w->h);
+	if (heard(w, &response) != fd || response != FAN_ALLOW)
+		return false;
+	CHECK_U64(w->r->head, head);
+	CHECK(!is_open(fd));
+	return true;
+}
+
+static void what_is_there_is_let_go_without_the_worker(void)
+{
+	const uint64_t granule = PRESENCE_GRANULE;
+	struct world w = begin();
+	struct presence_id id, real;
+	uint64_t size, n;
+
+	start(&w);
+	know_null(&w, &id);
+	CHECK(presence_identify(w.h->null, &real, &size) == 0);
+	if (!real.born) { /* then there is no entry of it: at least that is so */
+		CHECK(!is_let_go(&w, granule, 1));
+		hits_forget(w.h);
+		end(&w);
+		return;
+	}
+	CHECK(read(w.h->wake, &n, sizeof(n)) == sizeof(n));
+	for (unsigned i = 0; i < 3 * REQUESTS_MAX; i++) /* slots are not used up */
+		if (!is_let_go(&w, granule + i % 100, granule))
+			CHECK(!"each is let go");
+	CHECK(read(w.h->wake, &n, sizeof(n)) < 0); /* the worker is not woken for each, ... */
+	CHECK_U64(w.h->presence->head, 1);
+	CHECK(hits_tell(w.h, holder_now()) == UINT64_MAX); /* ... but for where they were */
+	CHECK(read(w.h->wake, &n, sizeof(n)) == sizeof(n));
+	CHECK_U64(w.r->read, 3 * REQUESTS_MAX);
+	CHECK_U64(w.r->answered, 3 * REQUESTS_MAX);
+	CHECK_U64(w.h->n_free, REQUESTS_MAX);
+	CHECK(!is_let_go(&w, granule - 1, 2) && !is_let_go(&w, 2 * granule, 2 * granule));
+	CHECK_U64(w.r->head, 2);
+	w.h->ready = true;
+	w.r->worker_pid = 7; /* who has not taken the table over */
+	CHECK(!is_let_go(&w, granule, 1));
+	w.h->presence->owner = 7;
+	CHECK(is_let_go(&w, granule, 1));
+	hits_forget(w.h);
+	CHECK(!is_let_go(&w, granule, 1));
 	end(&w);
 }
 
@@ -242,7 +312,7 @@ static void no_event_gets_a_number_that_a_former_holder_left_unanswered(void)
 	close(lowest);
 	for (int i = 0; i < 3; i++) {
 		w.r->slots[i * 100].fd = lowest + 1 + i;
-		w.r->slots[i * 100].deadline = holder_now() + SECOND;
+		w.r->slots[i * 100].deadline = holder_now() + 1000 * SECOND;
 		w.r->slots[i * 100].state = states[i];
 	}
 	held_adopt(w.h);
@@ -375,6 +445,7 @@ static void names_come_in_order_and_are_cut(void)
 int main(void)
 {
 	RUN(an_event_becomes_a_pending_request_and_wakes_the_worker);
+	RUN(what_is_there_is_let_go_without_the_worker);
 	RUN(an_answered_request_is_closed_and_only_then_free);
 	RUN(at_its_deadline_a_pending_request_is_denied_with_eio);
 	RUN(a_slot_that_expired_under_a_thread_is_not_used_until_it_lets_go);

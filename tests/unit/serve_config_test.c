@@ -43,6 +43,42 @@ static void every_member_of_the_daemon_is_taken(void)
 	CHECK_STR(c.metrics, "[::1]:9100");
 }
 
+static bool are(const struct cachefiles_limits *l, unsigned run, unsigned cull, unsigned stop)
+{
+	if (l->run == run && l->cull == cull && l->stop == stop)
+		return true;
+	printf("# %u, %u, %u\n", l->run, l->cull, l->stop);
+	return false;
+}
+
+static void limits_of_the_kernels_cache_are_taken(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_SERVE_CONFIG struct serve_config c;
+
+	CHECK(parse(&c,
+		      "{\"cachefiles\": {\"tag\": \"mine\", \"brun\": 99, \"bcull\": 98,"
+		      "\"bstop\": 97, \"frun\": 2, \"fcull\": 1, \"fstop\": 0}}",
+		      &err) == 0);
+	CHECK_STR(c.cachefiles.tag, "mine");
+	CHECK(are(&c.cachefiles.blocks, 99, 98, 97));
+	CHECK(are(&c.cachefiles.files, 2, 1, 0));
+}
+
+static void limits_that_are_left_out_are_the_kernels_own(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_SERVE_CONFIG struct serve_config nothing, some;
+
+	CHECK(parse(&nothing, "{}", &err) == 0);
+	CHECK(!nothing.cachefiles.tag);
+	CHECK(are(&nothing.cachefiles.blocks, 0, 0, 0) && are(&nothing.cachefiles.files, 0, 0, 0));
+	CHECK(parse(&some, "{\"cachefiles\": {\"brun\": 50, \"fstop\": 4}}", &err) == 0);
+	CHECK(!some.cachefiles.tag);
+	CHECK(are(&some.cachefiles.blocks, 50, 5, 1));
+	CHECK(are(&some.cachefiles.files, 7, 5, 4));
+}
+
 static void registries_keep_their_places_in_order(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
@@ -135,6 +171,31 @@ static const struct {
 	{ "{\"metrics\": \"h:0\"}", "\"metrics\": \"h:0\" is neither /PATH nor HOST:PORT" },
 	{ "{\"metrics\": \"h:65536\"}", "\"metrics\": \"h:65536\" is neither /PATH nor HOST:PORT" },
 	{ "{\"metrics\": \":1\"}", "\"metrics\": \":1\" is neither /PATH nor HOST:PORT" },
+	{ "{\"cachefiles\": 7}", "\"cachefiles\": not an object" },
+	{ "{\"cachefiles\": {\"run\": 7}}", "\"cachefiles\": there is no member \"run\"" },
+	{ "{\"cachefiles\": {\"tag\": 1}}", "\"cachefiles\": \"tag\": not a string" },
+	{ "{\"cachefiles\": {\"tag\": \"\"}}",
+		"\"cachefiles\": \"tag\": \"\" cannot be the name of a cache" },
+	{ "{\"cachefiles\": {\"tag\": \"a\\nbind\"}}",
+		"\"cachefiles\": \"tag\": \"a\\012bind\" cannot be the name of a cache" },
+	{ "{\"cachefiles\": {\"brun\": \"7%\"}}",
+		"\"cachefiles\": \"brun\": not a whole number from 0 to 99" },
+	{ "{\"cachefiles\": {\"brun\": 7.5}}",
+		"\"cachefiles\": \"brun\": not a whole number from 0 to 99" },
+	{ "{\"cachefiles\": {\"brun\": 100}}",
+		"\"cachefiles\": \"brun\": not a whole number from 0 to 99" },
+	{ "{\"cachefiles\": {\"fstop\": -1}}",
+		"\"cachefiles\": \"fstop\": not a whole number from 0 to 99" },
+	{ "{\"cachefiles\": {\"bstop\": 4294967296}}",
+		"\"cachefiles\": \"bstop\": not a whole number from 0 to 99" },
+	{ "{\"cachefiles\": {\"brun\": 5}}",
+		"\"cachefiles\": bstop < bcull < brun does not hold: 1, 5, 5" },
+	{ "{\"cachefiles\": {\"bstop\": 5}}",
+		"\"cachefiles\": bstop < bcull < brun does not hold: 5, 5, 7" },
+	{ "{\"cachefiles\": {\"bcull\": 8}}",
+		"\"cachefiles\": bstop < bcull < brun does not hold: 1, 8, 7" },
+	{ "{\"cachefiles\": {\"tag\": \"t\", \"frun\": 3, \"fcull\": 2, \"fstop\": 2}}",
+		"\"cachefiles\": fstop < fcull < frun does not hold: 2, 2, 3" },
 	{ "{\"registries\": []}", "\"registries\": not an object" },
 	{ "{\"registries\": {\"r.io\": []}}", "\"registries\": \"r.io\": not an object" },
 	{ "{\"registries\": {\"r\": {}}}",
@@ -187,7 +248,7 @@ static void what_is_wrong_is_named(void)
 			strlen(err->msg) > strlen(faults[i].message))
 			err->msg[strlen(faults[i].message)] = '\0';
 		CHECK_STR(err->msg, faults[i].message);
-		CHECK(!c.store && !c.registries);
+		CHECK(!c.store && !c.registries && !c.cachefiles.tag);
 	}
 }
 
@@ -347,6 +408,8 @@ int main(void)
 {
 	RUN(an_empty_object_says_nothing);
 	RUN(every_member_of_the_daemon_is_taken);
+	RUN(limits_of_the_kernels_cache_are_taken);
+	RUN(limits_that_are_left_out_are_the_kernels_own);
 	RUN(registries_keep_their_places_in_order);
 	RUN(sizes_are_numbers_or_texts);
 	RUN(what_is_wrong_is_named);

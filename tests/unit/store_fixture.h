@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_STORE_FIXTURE_H
 #define TESTS_UNIT_STORE_FIXTURE_H
 
-#include "lib/store/store.h"
+#include "lib/store/map.h"
 
 #include <errno.h>
 
@@ -158,11 +158,10 @@ static inline int reserve(struct store_blob *b, uint64_t bytes)
 static inline char *path_of(
 	const struct fixture *f, const struct store_spec *spec, const char *suffix)
 {
-	char digest[DIGEST_MAX_STR];
+	const struct presence_map map = map_of_spec(spec);
+	char stem[STORE_STEM_MAX];
 
-	digest_format(&spec->digest, digest);
-	*strchr(digest, ':') = '-';
-	return xasprintf("%s/blobs/%s.%s", f->at, digest, suffix);
+	return xasprintf("%s/blobs/%s.%s", f->at, store_stem(&spec->digest, &map, stem), suffix);
 }
 
 static inline size_t set_aside(const struct fixture *f)

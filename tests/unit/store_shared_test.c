@@ -76,19 +76,93 @@ static void a_guest_completes_without_touching_the_map(void)
 	store_blob_close(filler);
 }
 
-static void another_chunk_index_is_refused(void)
+static void another_chunk_index_has_another_file(void)
 {
-	CLEANUP_ERROR struct error *err = NULL;
 	struct store_spec spec = spec_of(1), other = spec;
 	FIXTURE f = begin(0);
-	struct store_blob *filler = open_blob(f.s, &spec);
+	struct store_blob *filler = open_blob(f.s, &spec), *one;
 
 	digest_of(&other.index, DIGEST_SHA256, "other", 5);
-	CHECK(store_blob_open_shared(f.s, &other, &err) == NULL);
+	one = open_shared(f.s, &other);
+	CHECK(strcmp(store_blob_path(one), store_blob_path(filler)) != 0);
+	put(filler, &spec, 0);
+	CHECK(is_right(filler, &spec, 0));
+	CHECK(!is_right(one, &other, 0));
+	put(one, &other, 1);
+	CHECK(!store_blob_has(filler, 1) && !is_right(filler, &spec, 1));
+	store_blob_close(one);
+	store_blob_close(filler);
+}
+
+static void a_guest_does_not_believe_a_damaged_map(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	const struct store_spec spec = spec_of(1);
+	FIXTURE f = begin(0);
+	struct store_blob *filler = open_blob(f.s, &spec);
+	CLEANUP_FREE char *map = path_of(&f, &spec, "map");
+
+	patch(map, 12, "x", 1);
+	CHECK(store_blob_open_shared(f.s, &spec, &err) == NULL);
 	CHECK(err && strstr(err->msg, "another process fills it") && err->hint);
 	put(filler, &spec, 0); /* and nothing has been set aside */
 	CHECK(is_right(filler, &spec, 0));
 	store_blob_close(filler);
+}
+
+static ino_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return CHECK(stat(path, &st) == 0) ? st.st_ino : 0;
+}
+
+/* Whoever writes to it would wait for the one who watches, and be told what that one is told. */
+static void a_cache_that_another_process_watches_is_kept_away_from(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	const struct store_spec spec = spec_of(1);
+	FIXTURE f = begin(0);
+	struct store_blob *filler = open_blob(f.s, &spec), *other;
+	CLEANUP_FREE char *cache = path_of(&f, &spec, "cache");
+	struct stat st;
+
+	put(filler, &spec, 2);
+	sync_blob(filler);
+	CHECK(store_blob_watch(filler, &err) == 0 && store_blob_watch(filler, &err) == 0);
+	other = open_shared(f.s, &spec);
+	CHECK(fstat(store_blob_fd(other), &st) == 0 && st.st_ino != inode_of(cache));
+	CHECK_U64(inode_of(store_blob_path(other)), st.st_ino); /* who mounts it goes by that */
+	CHECK_U64(store_blob_present(other), 0);
+	for (uint32_t i = 0; i < N_FRAMES; i++)
+		put(other, &spec, i);
+	sync_blob(other);
+	CHECK(store_blob_is_complete(other) && is_right(other, &spec, 3));
+	CHECK(!store_blob_has(filler, 3) && !is_right(filler, &spec, 3));
+	CHECK(store_blob_watch(other, &err) < 0 && err->hint != NULL);
+	store_blob_close(other);
+	store_blob_close(filler);
+	other = open_shared(f.s, &spec);
+	CHECK(fstat(store_blob_fd(other), &st) == 0 && st.st_ino == inode_of(cache));
+	CHECK_U64(store_blob_present(other), 1);
+	store_blob_close(other);
+}
+
+/* The mark stays when the filler dies; who has the descriptor may be another process. */
+static void nor_does_anybody_fill_it_after_its_filler(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	const struct store_spec spec = spec_of(1);
+	FIXTURE f = begin(0);
+	struct store_blob *filler = open_blob(f.s, &spec), *guest = open_shared(f.s, &spec), *other;
+
+	CHECK(store_blob_watch(guest, &err) == 0);
+	store_blob_close(filler);
+	other = open_shared(f.s, &spec);
+	put(other, &spec, 3);
+	CHECK(!is_right(guest, &spec, 3));
+	store_blob_close(other);
+	store_blob_close(guest);
 }
 
 static void what_is_complete_needs_no_filler(void)
@@ -140,7 +214,10 @@ int main(void)
 	RUN(who_is_alone_is_the_filler);
 	RUN(a_guest_knows_what_the_disk_knows_and_writes_to_the_same_file);
 	RUN(a_guest_completes_without_touching_the_map);
-	RUN(another_chunk_index_is_refused);
+	RUN(another_chunk_index_has_another_file);
+	RUN(a_guest_does_not_believe_a_damaged_map);
+	RUN(a_cache_that_another_process_watches_is_kept_away_from);
+	RUN(nor_does_anybody_fill_it_after_its_filler);
 	RUN(what_is_complete_needs_no_filler);
 	RUN(a_store_is_opened_through_a_descriptor);
 	RUN(a_file_is_in_use_while_somebody_has_it_open);

@@ -21,6 +21,15 @@ static uint64_t bytes_on_disk(const char *path)
 	return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+/* Times of files move on by ticks, of 10 ms at most: what comes next has a later one. */
+static void next_tick(void)
+{
+	struct timespec t = { .tv_nsec = 11000000 };
+
+	while (nanosleep(&t, &t) < 0)
+		;
+}
+
 /* Opened in the order of their numbers, but for number 0, which was opened last. */
 static uint64_t fill_four(const struct fixture *f)
 {
@@ -30,6 +39,7 @@ static uint64_t fill_four(const struct fixture *f)
 	for (int i = 0; i < 4; i++) {
 		spec = spec_of(i);
 		fill(f->s, &spec);
+		next_tick();
 	}
 	spec = spec_of(0);
 	store_blob_close(open_blob(f->s, &spec));

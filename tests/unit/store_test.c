@@ -608,13 +608,16 @@ static void what_is_no_file_is_set_aside(void)
 	}
 }
 
-static void another_spec_sets_the_blob_aside(void)
+/* Whoever says wrong things of a blob that others use takes nothing away from them. */
+static void another_spec_of_the_same_blob_has_files_of_its_own(void)
 {
 	FIXTURE f = begin(0);
 	struct store_spec spec = spec_of(1), other;
+	struct store_blob *b, *c;
 
+	half_fill(f.s, &spec);
+	b = open_blob(f.s, &spec);
 	for (int i = 0; i < 3; i++) {
-		half_fill(f.s, &spec);
 		other = spec;
 		if (i == 0)
 			other.index.bytes[31] ^= 1;
@@ -622,16 +625,45 @@ static void another_spec_sets_the_blob_aside(void)
 			other.size++;
 		else
 			other.n_frames++;
-		check_begun_anew(&f, &other, 2);
-		check_begun_anew(&f, &spec, 2);
+		c = open_blob(f.s, &other); /* without waiting for who fills `b` */
+		CHECK_U64(store_blob_present(c), 0);
+		put(c, &other, N_FRAMES - 2);
+		store_blob_close(c);
 	}
+	CHECK_U64(store_blob_present(b), N_FRAMES / 2);
+	CHECK(!is_right(b, &spec, N_FRAMES - 2));
+	CHECK(is_right(b, &spec, 0));
+	store_blob_close(b);
+	CHECK_U64(set_aside(&f), 0);
+}
+
+/* As they were called when the blob's digest was all of the name. */
+static void files_of_an_older_name_go_when_space_is_made(void)
+{
+	FIXTURE f = begin(0);
+	struct store_spec spec = spec_of(0);
+	char hex[DIGEST_MAX_STR];
+	size_t n = 0;
+
+	half_fill(f.s, &spec);
+	for (int i = 0; i < 2; i++) {
+		CLEANUP_FREE char *now = path_of(&f, &spec, i ? "map" : "cache");
+		CLEANUP_FREE char *then = xasprintf("%s/blobs/sha256-%s.%s", f.at,
+			digest_hex(&spec.digest, hex), i ? "map" : "cache");
+
+		CHECK(rename(now, then) == 0);
+	}
+	CHECK_U64(listed(f.s, &spec, NULL).present, N_FRAMES / 2);
+	CHECK(prune(f.s, 0, &n) > 0);
+	CHECK_U64(n, 1);
+	CHECK(!is_held(f.s, &spec));
 }
 
 static void who_has_it_open_can_tell_that_it_was_set_aside(void)
 {
 	CLEANUP_ERROR struct error *err = NULL, *other_err = NULL;
 	FIXTURE f = begin(0);
-	struct store_spec spec = spec_of(1), other = spec;
+	struct store_spec spec = spec_of(1);
 	struct store_blob *b, *c;
 
 	half_fill(f.s, &spec);
@@ -640,8 +672,8 @@ static void who_has_it_open_can_tell_that_it_was_set_aside(void)
 		put(b, &spec, i);
 	sync_blob(b);
 	CHECK(store_blob_check_path(b, &err) == 0);
-	other.index.bytes[31] ^= 1;
-	c = open_blob(f.s, &other);
+	CHECK(store_blob_discard(open_blob(f.s, &spec), &err) == 0);
+	c = open_blob(f.s, &spec);
 	CHECK(store_blob_check_path(b, &err) < 0 && strstr(err->msg, "no longer") != NULL);
 	CHECK(store_blob_check_path(c, &other_err) == 0);
 	CHECK(is_right(b, &spec, 0));
@@ -667,11 +699,10 @@ static void capture(void (*run)(const struct fixture *f), const struct fixture *
 	said = read_file(path);
 }
 
-static void open_other(const struct fixture *f)
+static void open_again(const struct fixture *f)
 {
 	struct store_spec spec = spec_of(1);
 
-	spec.index.bytes[0] ^= 1;
 	store_blob_close(open_blob(f->s, &spec));
 }
 
@@ -680,11 +711,14 @@ static void one_line_warns_of_what_is_set_aside(void)
 	FIXTURE f = begin(0);
 	struct store_spec spec = spec_of(1);
 
+	CLEANUP_FREE char *cache = path_of(&f, &spec, "cache");
+
 	half_fill(f.s, &spec);
-	capture(open_other, &f);
-	CHECK(strstr(said, "set aside: it was made with another chunk index") != NULL);
+	CHECK(truncate(cache, SIZE - 1) == 0);
+	capture(open_again, &f);
+	CHECK(strstr(said, "set aside: its map says more than its cache file can hold") != NULL);
 	CHECK(strchr(said, '\n') && !strchr(said, '\n')[1]);
-	capture(open_other, &f);
+	capture(open_again, &f);
 	CHECK_STR(said, "");
 }
 
@@ -714,7 +748,8 @@ int main(void)
 	RUN(a_cache_of_another_size_sets_the_blob_aside);
 	RUN(a_missing_half_begins_anew);
 	RUN(what_is_no_file_is_set_aside);
-	RUN(another_spec_sets_the_blob_aside);
+	RUN(another_spec_of_the_same_blob_has_files_of_its_own);
+	RUN(files_of_an_older_name_go_when_space_is_made);
 	RUN(who_has_it_open_can_tell_that_it_was_set_aside);
 	RUN(one_line_warns_of_what_is_set_aside);
 	free(said);

@@ -9,9 +9,9 @@
 #include "lib/serve/engine/part.h"
 
 enum {
-	AHEAD_SLICES = 4, /* the widest window */
-	AHEAD_FRAMES = 1024, /* and what it comes to at most, where frames are small */
-	AHEAD_BYTES = 64 * 1024 * 1024, /* or compress well */
+	AHEAD_SLICES = 8, /* the widest window */
+	AHEAD_FRAMES = 2048, /* and what it comes to at most, where frames are small */
+	AHEAD_BYTES = 128 * 1024 * 1024, /* or compress well */
 	BEHIND = 4, /* frames: readers with several threads come out of order */
 };
 
@@ -118,6 +118,7 @@ bool ahead_note(struct served_blob *b, const struct range_map *m, uint32_t first
 		pthread_mutex_trylock(&a->lock) != 0)
 		return false;
 	atomic_store_explicit(&a->last, end - 1, memory_order_relaxed);
+	atomic_store_explicit(&a->read_at, engine_now(), memory_order_relaxed);
 	any = note(b, m, first, end - 1, from, to);
 	pthread_mutex_unlock(&a->lock);
 	while (any && *from < *to && store_blob_has(b->cache, *from))

@@ -22,6 +22,7 @@ static struct served_blob *blob_new(struct engine *e, const struct served_blob_p
 	b->cache = parts->cache;
 	b->open_index = parts->open_index;
 	b->completed = parts->completed;
+	b->changed = parts->changed;
 	b->arg = parts->arg;
 	b->source = parts->source;
 	b->digest = parts->digest;
@@ -36,6 +37,7 @@ static struct served_blob *blob_new(struct engine *e, const struct served_blob_p
 	if (parts->map)
 		map_install_locked(b, parts->map); /* nobody else knows it yet */
 	map_retire_locked(b);
+	store_blob_on_loss(b->cache, parts->lost, parts->arg);
 	return b;
 }
 
@@ -135,19 +137,9 @@ void engine_remove(struct served_blob *b)
 	TAILQ_REMOVE(&e->blobs, b, of_engine);
 	if (b->dirty)
 		TAILQ_REMOVE(&e->dirty, b, of_dirty);
-	counts_add(e->gone, b);
+	counts_add_locked(e->gone, b);
 	pthread_mutex_unlock(&e->lock);
 	blob_free(b);
-}
-
-void engine_prefetch(struct served_blob *b)
-{
-	pthread_mutex_lock(&b->engine->lock);
-	if (!b->prefetch)
-		b->prefetch_at = 0;
-	b->prefetch = !store_blob_is_complete(b->cache);
-	queue_update_locked(b);
-	pthread_mutex_unlock(&b->engine->lock);
 }
 
 int served_blob_fd(const struct served_blob *b)
@@ -160,6 +152,17 @@ bool served_blob_is_complete(const struct served_blob *b)
 	return atomic_load(&b->complete);
 }
 
+bool served_blob_is_empty(const struct served_blob *b)
+{
+	return !store_blob_present(b->cache);
+}
+
+void blob_tell_changed(struct served_blob *b, uint64_t offset, uint64_t len)
+{
+	if (b->changed && !b->removed)
+		b->changed(b->arg, offset, len);
+}
+
 void blob_tell_fault(struct served_blob *b, const struct error *err)
 {
 	if (b->removed) /* we have cancelled it */
@@ -167,6 +170,19 @@ void blob_tell_fault(struct served_blob *b, const struct error *err)
 	count_add(b, COUNT_ERRORS, 1);
 	log_event(is_full(err) ? EVENT_NO_SPACE : EVENT_FAULT, b->name, FIELD("blob", &b->digest),
 		FIELD("error", err->msg));
+}
+
+void blob_tell_answer(struct served_blob *b, bool good)
+{
+	bool recovered;
+
+	pthread_mutex_lock(&b->engine->lock);
+	recovered = good && b->failing;
+	b->failing = !good;
+	pthread_mutex_unlock(&b->engine->lock);
+	if (recovered)
+		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),
+			FIELD("of", "its source answers again"));
 }
 
 void flight_land_locked(struct served_blob *b, struct flight *f, int error, struct want_list *done)

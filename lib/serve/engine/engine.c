@@ -84,7 +84,9 @@ static int start_threads(struct engine *e, struct error **err)
 
 		f->engine = e;
 		f->decoder = decoder_new();
+		pthread_cond_init(&f->called, NULL);
 		if (thread_start(&f->thread, fetcher_main, f, err) < 0) {
+			pthread_cond_destroy(&f->called);
 			decoder_free(f->decoder);
 			return -1;
 		}
@@ -119,6 +121,8 @@ struct engine *engine_start(const struct engine_options *o, struct error **err)
 	TAILQ_INIT(&e->blobs);
 	TAILQ_INIT(&e->dirty);
 	TAILQ_INIT(&e->waiting);
+	TAILQ_INIT(&e->for_turn);
+	e->processors = turn_processors();
 	for (enum level l = 0; l < N_LEVELS; l++)
 		TAILQ_INIT(&e->ready[l]);
 	if (start_threads(e, err) < 0) {
@@ -163,6 +167,7 @@ static void end_threads(struct engine *e)
 		pthread_join(e->fetchers[i].thread, NULL);
 		fetcher_drop_buffers(&e->fetchers[i]);
 		decoder_free(e->fetchers[i].decoder);
+		pthread_cond_destroy(&e->fetchers[i].called);
 	}
 	if (e->has_sync)
 		pthread_join(e->sync_thread, NULL);

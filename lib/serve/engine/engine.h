@@ -7,6 +7,7 @@
 #ifndef SERVE_ENGINE_H
 #define SERVE_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -51,7 +52,19 @@ struct served_blob_parts {
 	 * engine_remove() has returned, which it must not call. May be NULL.
 	 */
 	void (*completed)(void *arg);
-	void *arg; /* of both */
+	/*
+	 * What is there of [offset, offset + len) of the device, as served_blob_has() tells, has
+	 * changed or may have: frames have been written, or (then it is everything) the index is
+	 * known now, or a sync has failed. Without a lock of the engine's, before those who wait
+	 * are answered; must not block. May be NULL, as completed().
+	 */
+	void (*changed)(void *arg, uint64_t offset, uint64_t len);
+	/*
+	 * A sync has failed: what was written since the last one will be absent as soon as this
+	 * returns; changed() follows. With locks of the store's; must not block. May be NULL.
+	 */
+	void (*lost)(void *arg);
+	void *arg; /* of all of them */
 	struct blob_source *source; /* the caller's; outlives the blob; may be shared by many */
 	struct digest digest; /* of the blob as stored: its name at the source */
 	const char *name; /* for messages; copied */
@@ -91,6 +104,17 @@ void engine_want(struct served_blob *b, uint64_t offset, uint64_t len, struct wa
 /* The same, and wait for it. 0 or the errno. */
 int engine_need(struct served_blob *b, uint64_t offset, uint64_t len);
 
+/* Would it be there at once? Without a lock. What lies behind the end of the device is there. */
+bool served_blob_has(struct served_blob *b, uint64_t offset, uint64_t len);
+
+/*
+ * For who lets reads of what is there go on by itself: it has done so with [offset, offset + len),
+ * which is told so that a sequential reader is seen. And at *hits it counts such reads: from now on
+ * they are the blob's, until this is called with NULL.
+ */
+void engine_note(struct served_blob *b, uint64_t offset, uint64_t len);
+void engine_count_also(struct served_blob *b, const _Atomic uint64_t *hits);
+
 /* Fetch all of the blob when nobody else wants anything. */
 void engine_prefetch(struct served_blob *b);
 
@@ -104,6 +128,8 @@ int engine_prove(struct served_blob *b, struct blob_source *source, struct error
 /* The cache file that holds the device's bytes, for those that have been wanted. */
 int served_blob_fd(const struct served_blob *b);
 bool served_blob_is_complete(const struct served_blob *b);
+/* Nothing of it is known to be there. */
+bool served_blob_is_empty(const struct served_blob *b);
 
 /* Upper bounds, in seconds, of all buckets but the last, which has none. */
 enum { ENGINE_WAIT_BUCKETS = 11 };
@@ -115,7 +141,7 @@ struct engine_stats {
 	uint64_t frames_fetched, bytes_fetched; /* as stored */
 	uint64_t frames_waited; /* wanted while somebody else's fetch of it was under way */
 	uint64_t requests; /* to sources */
-	uint64_t errors; /* that were no better the second time */
+	uint64_t errors; /* that were no better the second time; and deadlines */
 	uint64_t recovered; /* that another try, or another source, has mended */
 	uint64_t bad_frames; /* whose bytes were wrong */
 	uint64_t deadlines; /* wants whose time was over, with EIO or ENOSPC */

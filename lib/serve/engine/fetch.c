@@ -65,19 +65,11 @@ static int read_twice(
 
 static int read_run(struct fetcher *f, uint64_t base, size_t len, struct error **err)
 {
-	struct served_blob *b = f->run.blob;
-	bool recovered;
 	int rc;
 
 	need(&f->stored, len);
-	rc = read_twice(b, base, f->stored.p, len, err);
-	pthread_mutex_lock(&b->engine->lock);
-	recovered = rc == 0 && b->failing;
-	b->failing = rc < 0;
-	pthread_mutex_unlock(&b->engine->lock);
-	if (recovered)
-		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),
-			FIELD("of", "its source answers again"));
+	rc = read_twice(f->run.blob, base, f->stored.p, len, err);
+	blob_tell_answer(f->run.blob, rc == 0);
 	return rc;
 }
 
@@ -94,14 +86,19 @@ static int verify(
 
 /* A frame with wrong bytes is read again alone: the others of its request may be good. */
 static int verify_twice(
-	struct served_blob *b, const struct frame *frame, uint8_t *p, struct error **err)
+	struct fetcher *f, const struct frame *frame, uint8_t *p, struct error **err)
 {
+	struct served_blob *b = f->run.blob;
+	int rc;
+
 	if (verify(b, frame, p, err) == 0)
 		return 0;
 	log_debug("%s: frame %" PRIu32 ": %s; trying again", b->name, frame->number, (*err)->msg);
 	error_free(take_ptr(*err));
-	if (read_source(b, frame->stored_offset, p, frame->stored_size, err) < 0 ||
-		verify(b, frame, p, err) < 0)
+	turn_give(f); /* this may take long */
+	rc = read_source(b, frame->stored_offset, p, frame->stored_size, err);
+	turn_take(f);
+	if (rc < 0 || verify(b, frame, p, err) < 0)
 		return -1;
 	count_add(b, COUNT_RECOVERED, 1);
 	return 0;
@@ -113,7 +110,7 @@ static int store_frame(
 	struct served_blob *b = f->run.blob;
 
 	need(&f->content, frame->size);
-	if (verify_twice(b, frame, stored, err) < 0 ||
+	if (verify_twice(f, frame, stored, err) < 0 ||
 		decoder_decode(f->decoder, frame, stored, f->content.p, err) < 0)
 		return error_wrap(err, "frame %" PRIu32, frame->number);
 	return store_blob_write(
@@ -133,7 +130,7 @@ static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 		if (f->run.level == PREFETCH)
 			b->prefetch_pause = 0;
 	}
-	flight_land_locked(b, f->run.flights[i], error, &done);
+	flight_land_locked(b, take_ptr(f->run.flights[i]), error, &done);
 	queue_update_locked(b); /* a wide want asks for more */
 	pthread_mutex_unlock(&b->engine->lock);
 	wants_answer(&done);
@@ -193,7 +190,7 @@ static void wait_for_space(struct fetcher *f, uint32_t i)
 	pthread_mutex_lock(&b->engine->lock);
 	rest_full_locked(b, f->run.level);
 	for (; i < f->run.n; i++) {
-		flight = f->run.flights[i];
+		flight = take_ptr(f->run.flights[i]);
 		if (TAILQ_EMPTY(&flight->waiters)) {
 			flight_land_locked(b, flight, 0, &none);
 			continue;
@@ -273,6 +270,7 @@ static void store_frames(struct fetcher *f, uint64_t base, uint64_t *unused)
 		}
 		if (store_frame(f, &frame, f->stored.p + (frame.stored_offset - base), &err) == 0) {
 			*unused -= frame.size;
+			blob_tell_changed(b, frame.offset, frame.size);
 			land(f, i, frame.size, 0);
 		} else if (is_full(err)) {
 			lack_space(f, i, err);
@@ -301,9 +299,12 @@ void fetch_run(struct fetcher *f)
 	first = range_map_frame(blob_map(b), f->run.first);
 	last = range_map_frame(blob_map(b), f->run.end - 1);
 	if (read_run(f, first.stored_offset,
-		    last.stored_offset + last.stored_size - first.stored_offset, &err) == 0)
+		    last.stored_offset + last.stored_size - first.stored_offset, &err) == 0) {
+		turn_take(f);
 		store_frames(f, first.stored_offset, &unused);
-	else
+		turn_give(f);
+	} else {
 		give_up(f, 0, err);
+	}
 	room_give_back(b, unused);
 }

@@ -82,11 +82,14 @@ void blob_open_index(struct served_blob *b)
 	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
 	CLEANUP_ERROR struct error *err = NULL;
 	CLEANUP_RANGE_MAP struct range_map *m = b->open_index(b->arg, b->source, &err);
+	bool news;
 
 	if (!m)
 		blob_tell_fault(b, err);
+	blob_tell_answer(b, m != NULL);
 	pthread_mutex_lock(&b->engine->lock);
 	b->opening = false;
+	news = m && !blob_map(b) && store_blob_present(b->cache);
 	if (m && !blob_map(b)) {
 		index_opened_locked(b, take_ptr(m), &done);
 	} else if (!m && !blob_map(b)) {
@@ -95,5 +98,7 @@ void blob_open_index(struct served_blob *b)
 	}
 	queue_update_locked(b);
 	pthread_mutex_unlock(&b->engine->lock);
+	if (news)
+		blob_tell_changed(b, 0, UINT64_MAX);
 	wants_answer(&done);
 }

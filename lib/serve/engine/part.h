@@ -16,7 +16,7 @@
 
 #include "lib/serve/engine/engine.h"
 
-/* How urgent. The first two are queues of flights, prefetching goes through the blob in order. */
+/* How urgent. The first two are queues of flights, prefetching walks through blobs. */
 enum level { DEMAND, AHEAD, PREFETCH, N_LEVELS };
 
 enum {
@@ -47,6 +47,7 @@ enum count {
 TAILQ_HEAD(want_list, want);
 TAILQ_HEAD(flight_list, flight);
 TAILQ_HEAD(blob_list, served_blob);
+TAILQ_HEAD(fetcher_list, fetcher);
 
 struct flight {
 	uint32_t frame;
@@ -74,9 +75,16 @@ struct reader {
 
 struct ahead {
 	pthread_mutex_t lock; /* only ever tried */
-	_Atomic uint32_t last; /* frame, of whatever reader */
+	_Atomic uint32_t last; /* frame, of whatever reader; UINT32_MAX: none yet */
+	_Atomic uint64_t read_at; /* and when; 0: never */
 	uint64_t clock;
 	struct reader readers[READERS];
+};
+
+/* Prefetching's way through a blob: from a frame on, round the end, and back to it. */
+struct walk {
+	uint32_t from;
+	uint32_t n; /* so many frames are behind it */
 };
 
 /* Space in the store that is reserved and not used. */
@@ -101,12 +109,15 @@ struct served_blob {
 	atomic_uint lookers; /* at the map, without the lock */
 	struct range_map *(*open_index)(void *arg, struct blob_source *source, struct error **err);
 	void (*completed)(void *arg);
+	void (*changed)(void *arg, uint64_t offset, uint64_t len);
 	void *arg;
 	struct blob_source *source;
 	struct digest digest;
 	char *name;
 	atomic_bool complete; /* all of it is in the cache, and synced */
 	_Atomic uint64_t counts[N_COUNTS];
+	const _Atomic uint64_t *hits_also; /* that somebody else counts */
+	uint64_t hits_seen; /* of those, in counts */
 	_Atomic uint64_t cached; /* bytes, uncompressed, that are there; while there is a map */
 	struct ahead ahead;
 	struct room room;
@@ -119,7 +130,8 @@ struct served_blob {
 	struct flights flights;
 	struct flight_list queue[PREFETCH];
 	bool prefetch;
-	uint32_t prefetch_at; /* frame */
+	struct walk walk;
+	uint64_t prefetch_number; /* in the order in which prefetching of blobs began */
 	unsigned prefetch_pause, full_pause; /* milliseconds, the last ones */
 	uint64_t lacking; /* bytes, the fewest that the store had no room for; 0: it had */
 	bool starved; /* and somebody has waited in vain for that: nobody waits any more */
@@ -136,6 +148,7 @@ struct served_blob {
 /* What a fetcher does in one go. */
 struct run {
 	struct served_blob *blob; /* NULL: none at present */
+	uint64_t number; /* by when they were begun */
 	enum level level;
 	bool index; /* load the index, nothing else */
 	uint32_t first, end; /* the frames of one request */
@@ -156,6 +169,9 @@ struct fetcher {
 	struct decoder *decoder;
 	struct buffer stored, content;
 	struct run run;
+	bool turn; /* it works on what has come */
+	pthread_cond_t called;
+	TAILQ_ENTRY(fetcher) of_turn;
 };
 
 struct engine {
@@ -168,6 +184,11 @@ struct engine {
 	pthread_cond_t quiet; /* a blob's busy has become 0 */
 	unsigned idle; /* fetchers */
 	unsigned busy[N_LEVELS]; /* fetchers */
+	unsigned processors, at_turn;
+	struct fetcher_list for_turn; /* who waits for one, by the numbers of their runs */
+	uint64_t runs;
+	uint64_t prefetched; /* blobs */
+	uint64_t prefetch_runs;
 	bool stopping;
 	struct blob_list blobs, dirty, ready[N_LEVELS];
 	struct want_list waiting; /* all, by age */
@@ -207,13 +228,29 @@ void queue_update_locked(struct served_blob *b);
 /* false: nothing to do before *wake. Else run_end_locked() follows. */
 bool queue_take_locked(struct engine *e, struct run *r, uint64_t *wake);
 void run_end_locked(struct run *r);
-/* Prefetching has come to the end: again, for what is still missing. */
+/* Is it to be fetched, at this level or for somebody more urgent? */
+bool queue_wants_locked(const struct served_blob *b, uint32_t frame, enum level level);
+
+/* prefetch.c */
+bool prefetch_has_work_locked(const struct served_blob *b);
+/* The first frame of the next run, or UINT32_MAX: none has been found so far. */
+uint32_t prefetch_find_locked(struct served_blob *b, const struct range_map *m);
+/* Whose turn it is: whoever has waited for longest, or who goes before all others. */
+bool prefetch_is_turn(const struct engine *e);
+bool prefetch_goes_before(const struct served_blob *a, const struct served_blob *b);
+/* It has come to the end: again, for what is still missing. */
 void prefetch_again_locked(struct served_blob *b);
 void prefetch_rest_locked(struct served_blob *b);
 
 /* fetch.c */
 void fetch_run(struct fetcher *f);
 void fetcher_drop_buffers(struct fetcher *f);
+
+/* turn.c */
+unsigned turn_processors(void);
+void turn_take(struct fetcher *f); /* before the run's bytes are worked on */
+void turn_give(struct fetcher *f);
+void turn_hurry_locked(struct served_blob *b, uint32_t frame); /* somebody waits for it */
 
 /* want.c */
 /* It waits for the first frame that is missing, or goes to `done`. */
@@ -242,8 +279,12 @@ void blob_fail_waiters_locked(struct served_blob *b, struct want_list *done);
 void blob_leave_locked(struct served_blob *b); /* busy is one less */
 /* Until busy is 0; what the blob's sources do for it is cancelled. */
 void blob_wait_quiet_locked(struct served_blob *b);
+/* What is there of it is something else now. Without the lock. */
+void blob_tell_changed(struct served_blob *b, uint64_t offset, uint64_t len);
 /* Say a fault, but not every time. */
 void blob_tell_fault(struct served_blob *b, const struct error *err);
+/* What its source was asked for has come, or not: the first time that it has again is said. */
+void blob_tell_answer(struct served_blob *b, bool good);
 
 /* ahead.c */
 void ahead_init(struct ahead *a);
@@ -268,6 +309,6 @@ void *clock_main(void *engine);
 
 /* stats.c */
 void count_wait(struct served_blob *b, uint64_t us);
-void counts_add(uint64_t sum[static N_COUNTS], const struct served_blob *b);
+void counts_add_locked(uint64_t sum[static N_COUNTS], struct served_blob *b);
 
 #endif

@@ -36,13 +36,17 @@ static const struct range_map *offer(struct served_blob *b, struct range_map **m
 {
 	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
 	const struct range_map *used = *m;
+	bool news = false;
 
 	pthread_mutex_lock(&b->engine->lock);
 	if (!blob_map(b) && !b->complete && !b->removed) {
+		news = store_blob_present(b->cache);
 		index_opened_locked(b, take_ptr(*m), &done);
 		queue_update_locked(b);
 	}
 	pthread_mutex_unlock(&b->engine->lock);
+	if (news)
+		blob_tell_changed(b, 0, UINT64_MAX);
 	wants_answer(&done);
 	return used;
 }

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
  * What to fetch next. Levels come one after the other; within a level, blobs take turns, one
- * request each; within a blob, the frame that was asked for first, with its neighbours that wait
- * at the same level, in one request.
+ * request each (but prefetch.c has an order of its own); within a blob, the frame that was asked
+ * for first, with its neighbours that wait at the same level, in one request.
  */
 #include "config.h"
 
 #include "lib/serve/engine/part.h"
 
 enum {
-	PREFETCH_LOOKS = 65536, /* frames looked at under the lock in one go */
-	PREFETCH_PAUSE_MIN = 1000, /* milliseconds */
-	PREFETCH_PAUSE_MAX = 60 * 1000,
+	PREFETCH_MOST = 5, /* requests at once */
 	SPARE_FROM = 8, /* with so many fetchers, ... */
 	SPARE = 2, /* ... so many are kept for other places than the one that has the rest */
 };
@@ -40,13 +38,11 @@ void queue_back_locked(struct served_blob *b, struct flight *f)
 
 static bool has_work(const struct served_blob *b, enum level level)
 {
-	const struct range_map *m = blob_map(b);
-
 	if (b->removed || b->engine->stopping || b->opening)
 		return false;
 	if (level == PREFETCH)
-		return b->prefetch && (!m || b->prefetch_at < range_map_n_frames(m));
-	if (!m)
+		return prefetch_has_work_locked(b);
+	if (!blob_map(b))
 		return level == DEMAND && !TAILQ_EMPTY(&b->index_waiters);
 	return !TAILQ_EMPTY(&b->queue[level]);
 }
@@ -76,7 +72,7 @@ void queue_update_locked(struct served_blob *b)
 
 /*
  * Whoever waits finds a fetcher free: one is left alone by read-ahead, and while somebody waits,
- * prefetching has one at most.
+ * prefetching has one at most. Nor does it take all connections that a host gets (lib/registry).
  */
 static bool may_start(const struct engine *e, enum level level)
 {
@@ -87,7 +83,8 @@ static bool may_start(const struct engine *e, enum level level)
 	if (low >= all - 1)
 		return false;
 	return level == AHEAD || !e->busy[PREFETCH] ||
-	       (!e->busy[DEMAND] && !e->busy[AHEAD] && e->busy[PREFETCH] < (all * 3 + 3) / 4);
+	       (!e->busy[DEMAND] && !e->busy[AHEAD] && e->busy[PREFETCH] < PREFETCH_MOST &&
+		       e->busy[PREFETCH] < (all * 3 + 3) / 4);
 }
 
 /*
@@ -109,7 +106,7 @@ static bool may_ask(const struct engine *e, const struct served_blob *b)
 	return n < e->options.fetchers - SPARE;
 }
 
-static bool is_wanted(const struct served_blob *b, uint32_t frame, enum level level)
+bool queue_wants_locked(const struct served_blob *b, uint32_t frame, enum level level)
 {
 	const struct flight *f = flights_find(&b->flights, frame);
 
@@ -139,7 +136,7 @@ static bool comes_along(const struct run *r, const struct range_map *m, uint32_t
 {
 	const struct served_blob *b = r->blob;
 
-	return is_wanted(b, i, AHEAD) &&
+	return queue_wants_locked(b, i, AHEAD) &&
 	       stored_bytes(m, wanted, i + 1) <= b->engine->options.slice_bytes / 8;
 }
 
@@ -149,7 +146,7 @@ static void grow_forward(struct run *r, const struct range_map *m)
 	uint32_t n = range_map_n_frames(m), wanted = r->end;
 
 	for (uint32_t i = r->end; i < n && fits(b->engine, m, r->first, i + 1); i++)
-		if (is_wanted(b, i, r->level))
+		if (queue_wants_locked(b, i, r->level))
 			wanted = r->end = i + 1;
 		else if (comes_along(r, m, wanted, i))
 			r->end = i + 1;
@@ -162,7 +159,7 @@ static void grow_backward(struct run *r, const struct range_map *m)
 	const struct served_blob *b = r->blob;
 
 	for (uint32_t i = r->first; i-- > 0 && fits(b->engine, m, i, r->end);)
-		if (is_wanted(b, i, r->level))
+		if (queue_wants_locked(b, i, r->level))
 			r->first = i;
 		else if (stored_bytes(m, i, r->first) > b->source->gap)
 			return;
@@ -192,20 +189,15 @@ static void claim(struct run *r, const struct range_map *m)
 
 static void take_prefetch(struct run *r, const struct range_map *m)
 {
-	struct served_blob *b = r->blob;
-	uint32_t n = range_map_n_frames(m), i = b->prefetch_at;
-	uint32_t limit = n - i < PREFETCH_LOOKS ? n : i + PREFETCH_LOOKS;
+	uint32_t i = prefetch_find_locked(r->blob, m);
 
-	while (i < limit && !is_wanted(b, i, PREFETCH))
-		i++;
-	b->prefetch_at = i;
-	if (i == limit)
-		return; /* an empty run, and the next one goes on here */
+	if (i == UINT32_MAX)
+		return; /* an empty run */
 	r->first = i;
 	r->end = i + 1;
 	grow_forward(r, m);
 	claim(r, m);
-	b->prefetch_at = r->end;
+	r->blob->walk.n += r->end - r->first;
 }
 
 static void take_queued(struct run *r, const struct range_map *m)
@@ -225,6 +217,7 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 	const struct range_map *m = blob_map(b);
 
 	r->blob = b;
+	r->number = ++e->runs;
 	r->level = level;
 	r->index = !m;
 	r->first = r->end = r->n = 0;
@@ -234,6 +227,7 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 	b->ready[level] = false;
 	b->busy++;
 	e->busy[level]++;
+	e->prefetch_runs += level == PREFETCH;
 	if (!m)
 		b->opening = true;
 	else if (level == PREFETCH)
@@ -253,24 +247,36 @@ static void pass_on(struct engine *e)
 		}
 }
 
+static struct served_blob *choose(struct engine *e, enum level level, uint64_t *wake)
+{
+	bool turns = level != PREFETCH || prefetch_is_turn(e);
+	struct served_blob *b, *best = NULL;
+	uint64_t now = engine_now();
+
+	TAILQ_FOREACH(b, &e->ready[level], of_ready[level])
+	{
+		if (b->rest[level] > now) {
+			if (b->rest[level] < *wake)
+				*wake = b->rest[level];
+		} else if (may_ask(e, b)) {
+			if (turns)
+				return b;
+			if (!best || prefetch_goes_before(b, best))
+				best = b;
+		}
+	}
+	return best;
+}
+
 bool queue_take_locked(struct engine *e, struct run *r, uint64_t *wake)
 {
-	uint64_t now = engine_now();
-	struct served_blob *b;
-
 	for (enum level l = 0; l < N_LEVELS; l++) {
-		if (!may_start(e, l))
-			continue;
-		TAILQ_FOREACH(b, &e->ready[l], of_ready[l])
-		{
-			if (b->rest[l] > now) {
-				if (b->rest[l] < *wake)
-					*wake = b->rest[l];
-			} else if (may_ask(e, b)) {
-				take(r, b, l);
-				pass_on(e);
-				return true;
-			}
+		struct served_blob *b = may_start(e, l) ? choose(e, l, wake) : NULL;
+
+		if (b) {
+			take(r, b, l);
+			pass_on(e);
+			return true;
 		}
 	}
 	return false;
@@ -286,31 +292,4 @@ void run_end_locked(struct run *r)
 	queue_update_locked(b);
 	blob_leave_locked(b);
 	pass_on(b->engine);
-}
-
-void prefetch_rest_locked(struct served_blob *b)
-{
-	unsigned ms = b->prefetch_pause * 2;
-
-	if (ms < PREFETCH_PAUSE_MIN)
-		ms = PREFETCH_PAUSE_MIN;
-	if (ms > PREFETCH_PAUSE_MAX)
-		ms = PREFETCH_PAUSE_MAX;
-	b->prefetch_pause = ms;
-	b->rest[PREFETCH] = engine_now() + (uint64_t)ms * 1000;
-}
-
-/* Frames that could not be fetched, or that a failed sync has lost. */
-void prefetch_again_locked(struct served_blob *b)
-{
-	const struct range_map *m = blob_map(b);
-
-	if (!b->prefetch || !m || b->prefetch_at < range_map_n_frames(m) || b->flights.n)
-		return;
-	if (store_blob_is_complete(b->cache)) {
-		b->prefetch = false;
-		return;
-	}
-	b->prefetch_at = 0;
-	prefetch_rest_locked(b);
 }

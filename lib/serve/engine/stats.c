@@ -7,8 +7,26 @@
 const double engine_wait_bounds[ENGINE_WAIT_BUCKETS - 1] = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1,
 	5, 10, 60 };
 
-void counts_add(uint64_t sum[static N_COUNTS], const struct served_blob *b)
+static void take_hits_locked(struct served_blob *b)
 {
+	uint64_t n = b->hits_also ? atomic_load(b->hits_also) : b->hits_seen;
+
+	count_add(b, COUNT_HITS, n - b->hits_seen);
+	b->hits_seen = n;
+}
+
+void engine_count_also(struct served_blob *b, const _Atomic uint64_t *hits)
+{
+	pthread_mutex_lock(&b->engine->lock);
+	take_hits_locked(b);
+	b->hits_also = hits;
+	b->hits_seen = hits ? atomic_load(hits) : 0;
+	pthread_mutex_unlock(&b->engine->lock);
+}
+
+void counts_add_locked(uint64_t sum[static N_COUNTS], struct served_blob *b)
+{
+	take_hits_locked(b);
 	for (int i = 0; i < N_COUNTS; i++)
 		sum[i] += atomic_load_explicit(&b->counts[i], memory_order_relaxed);
 }
@@ -31,7 +49,7 @@ static void put_counts(struct engine_stats *s, const uint64_t n[static N_COUNTS]
 	s->bytes_fetched = n[COUNT_BYTES];
 	s->frames_waited = n[COUNT_FRAMES_WAITED];
 	s->requests = n[COUNT_REQUESTS];
-	s->errors = n[COUNT_ERRORS];
+	s->errors = n[COUNT_ERRORS] + n[COUNT_DEADLINES];
 	s->recovered = n[COUNT_RECOVERED];
 	s->bad_frames = n[COUNT_BAD_FRAMES];
 	s->deadlines = n[COUNT_DEADLINES];
@@ -76,7 +94,9 @@ void served_blob_stats(const struct served_blob *b, struct engine_stats *s)
 	uint64_t sum[N_COUNTS] = { 0 };
 
 	*s = (struct engine_stats){ 0 };
-	counts_add(sum, b);
+	pthread_mutex_lock(&b->engine->lock);
+	counts_add_locked(sum, (struct served_blob *)(uintptr_t)b);
+	pthread_mutex_unlock(&b->engine->lock);
 	put_counts(s, sum);
 	add_state(s, b);
 }
@@ -84,7 +104,7 @@ void served_blob_stats(const struct served_blob *b, struct engine_stats *s)
 void engine_stats(const struct engine *e, struct engine_stats *s)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)&e->lock;
-	const struct served_blob *b;
+	struct served_blob *b;
 	uint64_t sum[N_COUNTS];
 
 	*s = (struct engine_stats){ 0 };
@@ -93,7 +113,7 @@ void engine_stats(const struct engine *e, struct engine_stats *s)
 		sum[i] = e->gone[i];
 	TAILQ_FOREACH(b, &e->blobs, of_engine)
 	{
-		counts_add(sum, b);
+		counts_add_locked(sum, b);
 		add_state(s, b);
 	}
 	pthread_mutex_unlock(lock);

@@ -78,9 +78,10 @@ static void sync_locked(struct engine *e, struct served_blob *b)
 	b->busy++;
 	pthread_mutex_unlock(&e->lock);
 	rc = store_blob_sync(b->cache, &err);
-	if (rc < 0)
+	if (rc < 0) {
+		blob_tell_changed(b, 0, UINT64_MAX);
 		blob_tell_fault(b, err);
-	else if (all)
+	} else if (all)
 		complete(b);
 	pthread_mutex_lock(&e->lock);
 	if (rc < 0) {

@@ -73,6 +73,7 @@ void want_go_on_locked(struct want *w, struct want_list *done)
 	}
 	queue_window(w);
 	w->list = &queue_frame_locked(b, w->at, DEMAND)->waiters;
+	turn_hurry_locked(b, w->at);
 	TAILQ_INSERT_TAIL(w->list, w, of_list);
 }
 
@@ -125,6 +126,15 @@ static void queue_ahead_locked(struct served_blob *b, uint32_t from, uint32_t to
 	queue_update_locked(b);
 }
 
+static void queue_ahead(struct served_blob *b, uint32_t from, uint32_t to)
+{
+	if (from >= to)
+		return;
+	pthread_mutex_lock(&b->engine->lock);
+	queue_ahead_locked(b, from, to);
+	pthread_mutex_unlock(&b->engine->lock);
+}
+
 /* Once it is answered, its blob may be gone. */
 static void wait_for(struct want *w, uint32_t from, uint32_t to)
 {
@@ -152,7 +162,7 @@ static void wait_for(struct want *w, uint32_t from, uint32_t to)
 	wants_answer(&done);
 }
 
-/* Is all of it there? And [*from, *to) is to be read ahead. */
+/* Is all of it there? And, where they are given, [*from, *to) is to be read ahead. */
 static bool look(struct want *w, uint32_t *from, uint32_t *to)
 {
 	struct served_blob *b = w->blob;
@@ -164,7 +174,8 @@ static bool look(struct want *w, uint32_t *from, uint32_t *to)
 	m = map_enter(b);
 	if (m && !(hit = !span(m, w))) {
 		hit = first_missing(b, w->first, w->end) == w->end;
-		ahead_note(b, m, w->first, w->end, from, to);
+		if (from)
+			ahead_note(b, m, w->first, w->end, from, to);
 	}
 	map_leave(b);
 	return hit;
@@ -181,13 +192,25 @@ void engine_want(struct served_blob *b, uint64_t offset, uint64_t len, struct wa
 		wait_for(w, from, to);
 		return;
 	}
-	if (from < to) {
-		pthread_mutex_lock(&b->engine->lock);
-		queue_ahead_locked(b, from, to);
-		pthread_mutex_unlock(&b->engine->lock);
-	}
+	queue_ahead(b, from, to);
 	count_add(b, COUNT_HITS, 1);
 	w->done(w, 0);
+}
+
+bool served_blob_has(struct served_blob *b, uint64_t offset, uint64_t len)
+{
+	struct want w = { .blob = b, .offset = offset, .len = len };
+
+	return look(&w, NULL, NULL);
+}
+
+void engine_note(struct served_blob *b, uint64_t offset, uint64_t len)
+{
+	struct want w = { .blob = b, .offset = offset, .len = len };
+	uint32_t from = 0, to = 0;
+
+	look(&w, &from, &to);
+	queue_ahead(b, from, to);
 }
 
 /* Somebody who sleeps until he has it. */

@@ -22,6 +22,11 @@ static int answer(int group, int number, uint32_t response)
 	return n < 0 ? -1 : 0;
 }
 
+int answer_allow(int group, int number)
+{
+	return answer(group, number, FAN_ALLOW);
+}
+
 int answer_deny(int group, int number, int code)
 {
 	/* the errno lies in the response's upper byte (fanotify(7), Linux 6.14) */

@@ -15,6 +15,9 @@
  */
 #define EVENT_NUMBER_MAX (REQUESTS_MAX + 128)
 
+/* Let the read go on. Returns as answer_deny(). */
+int answer_allow(int group, int number);
+
 /*
  * Fail the read with the errno (EPERM, EIO, EBUSY, ETXTBSY, EAGAIN, ENOSPC or EDQUOT). 0, or -1
  * with errno; ENOENT: nobody waits for that number.

@@ -12,14 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/serve/holder/event.h"
 #include "lib/serve/holder/holder.h"
 
-#define BATCH	 16 /* events a read; those not noted yet when it dies are denied */
-#define PATIENCE 10 /* times the deadline */
+#define BATCH	  16 /* events a read; those not noted yet when it dies are denied */
+#define BATCH_MAX (2 * BATCH) /* if they have no range, and are half as long */
+#define PATIENCE  10 /* times the deadline */
 
 static bool move(struct held_request *q, uint32_t from, uint32_t to)
 {
@@ -66,7 +66,7 @@ static void announce(struct holder *h, uint32_t slot)
 	atomic_store(&r->head, head + 1);
 }
 
-static void wake_worker(const struct holder *h)
+void held_wake_worker(const struct holder *h)
 {
 	static const uint64_t one = 1;
 
@@ -140,14 +140,14 @@ void held_adopt(struct holder *h)
 			atomic_store(&h->requests->slots[i].state, REQUEST_FREE);
 		adopt_one(h, i, seen, now);
 	}
-	wake_worker(h);
+	held_wake_worker(h);
 }
 
 /* --- new ones ------------------------------------------------------------------------- */
 
 bool held_may_read(const struct holder *h)
 {
-	return h->group >= 0 && h->n_free >= BATCH && h->n_used + BATCH <= h->held_max;
+	return h->group >= 0 && h->n_free >= BATCH_MAX && h->n_used + BATCH_MAX <= h->held_max;
 }
 
 static void deny_at_once(struct holder *h, const struct event *e, const char *why)
@@ -159,49 +159,95 @@ static void deny_at_once(struct holder *h, const struct event *e, const char *wh
 	close(e->fd);
 }
 
-static void note(struct holder *h, const struct event *e)
-{
-	struct held_request *q;
-	struct stat st;
+/* An event that has a slot, and is neither answered nor the worker's yet. */
+struct fresh {
 	uint32_t slot;
+	int number;
+	struct presence_id id;
+	uint64_t offset, len;
+};
 
-	if (fstat(e->fd, &st) < 0) {
-		deny_at_once(h, e, strerror(errno));
-		return;
-	}
-	if (e->fd < EVENT_NUMBER_MIN || e->fd >= h->base) {
-		deny_at_once(h, e, "its number is out of range");
-		return;
-	}
-	slot = take_free(h);
-	q = &h->requests->slots[slot];
+/* If we die now, it is found: nobody has to ask again. */
+static void note(struct holder *h, const struct event *e, const struct fresh *f)
+{
+	struct held_request *q = &h->requests->slots[f->slot];
+
 	q->fd = e->fd;
-	q->dev = st.st_dev;
-	q->ino = st.st_ino;
-	q->offset = e->has_range ? e->offset : 0;
-	q->len = e->has_range ? e->len : (uint64_t)st.st_size;
+	q->dev = f->id.dev;
+	q->ino = f->id.ino;
+	q->offset = f->offset;
+	q->len = f->len;
 	q->deadline = holder_now() + h->deadline;
 	q->pid = e->pid;
-	use(h, slot, e->fd);
 	atomic_store(&q->state, REQUEST_PENDING);
-	announce(h, slot);
 	atomic_fetch_add(&h->requests->read, 1);
 }
 
-static void note_all(struct holder *h, const char *bytes, size_t n)
+static bool take(struct holder *h, const struct event *e, struct fresh *f)
 {
-	struct event e;
-	size_t at = 0;
-	int rc;
+	uint64_t size;
 
-	while ((rc = event_next(bytes, n, &at, &e)) > 0) {
+	if (presence_identify(e->fd, &f->id, &size) < 0) {
+		deny_at_once(h, e, strerror(errno));
+		return false;
+	}
+	if (e->fd < EVENT_NUMBER_MIN || e->fd >= h->base) {
+		deny_at_once(h, e, "its number is out of range");
+		return false;
+	}
+	f->slot = take_free(h);
+	f->number = e->fd;
+	f->offset = e->has_range ? e->offset : 0;
+	f->len = e->has_range ? e->len : size;
+	note(h, e, f);
+	return true;
+}
+
+/*
+ * A hit is answered here, which no worker has to know: one that looks at all slots may take it
+ * nevertheless, answers nobody then, and lets go of it as of others. True: it is the worker's.
+ */
+static bool settle(struct holder *h, const struct fresh *f)
+{
+	bool hit = hits_answer(h, f->number, &f->id, f->offset, f->len);
+
+	if (hit && move(&h->requests->slots[f->slot], REQUEST_PENDING, REQUEST_FREE)) {
+		h->held[f->slot].fd = f->number;
+		release(h, f->slot);
+		return false;
+	}
+	use(h, f->slot, f->number);
+	announce(h, f->slot);
+	return true;
+}
+
+static void settle_all(struct holder *h, const struct fresh *f, unsigned n)
+{
+	bool news = false;
+
+	for (unsigned i = 0; i < n; i++)
+		news |= settle(h, &f[i]);
+	if (news)
+		held_wake_worker(h);
+}
+
+static void take_all(struct holder *h, const char *bytes, size_t size)
+{
+	struct fresh fresh[BATCH_MAX];
+	struct event e;
+	unsigned n = 0;
+	size_t at = 0;
+	int rc = 0;
+
+	while (n < BATCH_MAX && (rc = event_next(bytes, size, &at, &e)) > 0) {
 		if (e.fd < 0)
 			continue;
 		if (e.waits)
-			note(h, &e);
+			n += take(h, &e, &fresh[n]);
 		else
 			close(e.fd);
 	}
+	settle_all(h, fresh, n);
 	if (rc < 0) {
 		holder_say("the group \"" KEEP_FANOTIFY "\" gives no events that are understood");
 		h->group = -1;
@@ -214,8 +260,7 @@ void held_read(struct holder *h)
 	ssize_t n = read(h->group, bytes, sizeof(bytes));
 
 	if (n > 0) {
-		note_all(h, bytes, (size_t)n);
-		wake_worker(h);
+		take_all(h, bytes, (size_t)n);
 		return;
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))

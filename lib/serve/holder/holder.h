@@ -21,9 +21,11 @@
 #include "lib/serve/holder/answer.h"
 #include "lib/serve/holder/handover.h"
 #include "lib/serve/holder/keep.h"
+#include "lib/serve/holder/presence.h"
 #include "lib/serve/holder/requests.h"
 
 #define HOLDER_ENV_MAX 1024
+#define HOLDER_NOTED   8 /* as many readers of a blob as the engine follows */
 
 struct kept {
 	int fd;
@@ -36,6 +38,12 @@ struct held {
 	int fd; /* an event's or a placeholder; -1: closed, or not needed */
 	bool denied; /* at the deadline, while the worker was answering */
 	uint64_t patience; /* EXPIRED: until when the worker may believe that it has the request */
+};
+
+/* Steps of a file that the worker was last told of, plus one. */
+struct noted {
+	uint32_t steps[HOLDER_NOTED];
+	unsigned next;
 };
 
 struct holder {
@@ -59,6 +67,12 @@ struct holder {
 	unsigned free_at, n_free;
 	uint64_t expired_at; /* when a request last met its deadline; 0: never */
 
+	/* hits */
+	struct presence *presence; /* NULL: there is none, or none that is known */
+	struct noted noted[PRESENCE_FILES];
+	bool notes_wait; /* the worker was not woken for them yet */
+	uint64_t notes_told; /* when it was */
+
 	/* the worker */
 	char *const *argv;
 	char *env[HOLDER_ENV_MAX + 8];
@@ -75,6 +89,8 @@ struct holder {
 
 	/* itself */
 	int signals, null;
+	bool may_linger; /* there is more than one processor */
+	unsigned keen; /* how often still to look again before it sleeps */
 	bool stopping;
 	uint64_t kill_at; /* with stopping */
 };
@@ -96,8 +112,18 @@ void held_adopt(struct holder *h);
 bool held_may_read(const struct holder *h);
 void held_read(struct holder *h);
 void held_sweep(struct holder *h, uint64_t now);
+void held_wake_worker(const struct holder *h);
 /* The worker is dead: it believes in nothing any more. */
 void held_forget_expired(struct holder *h);
+
+/* hits.c */
+void hits_know(struct holder *h, int fd); /* the table of what is there is that one */
+void hits_forget(struct holder *h);
+/* True: all of it is there, and the read goes on. Else nothing was done. The number is open. */
+bool hits_answer(
+	struct holder *h, int number, const struct presence_id *id, uint64_t offset, uint64_t len);
+/* Wakes the worker for its notes, or says in how many nanoseconds it is to be called again. */
+uint64_t hits_tell(struct holder *h, uint64_t now);
 
 /* worker.c */
 void worker_start(struct holder *h);

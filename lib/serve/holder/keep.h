@@ -20,6 +20,7 @@ struct requests;
 /* Names of those that everybody must agree on. */
 #define KEEP_FANOTIFY "fanotify" /* the group; the holder reads its events */
 #define KEEP_REQUESTS "requests" /* requests.h */
+#define KEEP_PRESENCE "presence" /* presence.h; a worker brings it */
 #define KEEP_SOCKET   "control" /* the listening control socket */
 
 /*

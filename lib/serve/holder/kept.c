@@ -35,6 +35,14 @@ static void know_group(struct holder *h, int fd)
 	h->group = fd;
 }
 
+static void know(struct holder *h, const char *name, int fd)
+{
+	if (strcmp(name, KEEP_FANOTIFY) == 0)
+		know_group(h, fd);
+	else if (strcmp(name, KEEP_PRESENCE) == 0)
+		hits_know(h, fd);
+}
+
 static int add(struct holder *h, const char *name, int fd)
 {
 	struct kept *k = &h->kept[h->n_kept];
@@ -66,8 +74,8 @@ int kept_put(struct holder *h, const char *name, int fd)
 	} else {
 		code = add(h, name, fd);
 	}
-	if (!code && strcmp(name, KEEP_FANOTIFY) == 0)
-		know_group(h, fd);
+	if (!code)
+		know(h, name, fd);
 	return code;
 }
 
@@ -79,6 +87,8 @@ void kept_drop(struct holder *h, const char *name)
 		return;
 	if (strcmp(name, KEEP_FANOTIFY) == 0)
 		h->group = -1;
+	else if (strcmp(name, KEEP_PRESENCE) == 0)
+		hits_forget(h);
 	close(k->fd);
 	h->names_size -= strlen(name) + 1;
 	*k = h->kept[--h->n_kept];

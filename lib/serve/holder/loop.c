@@ -10,7 +10,13 @@
 
 #define MS	  UINT64_C(1000000)
 #define STOP_TIME (30000 * MS)
+#define LINGER	  UINT64_C(60000) /* nanoseconds */
 #define HANG_MIN  (10000 * MS) /* with a short deadline; a worker beats each second */
+
+enum {
+	N_WAITS = 4,
+	KEEN_MAX = 8, /* so many times in a row in vain, and it is left */
+};
 
 static void hear_signal(struct holder *h)
 {
@@ -54,39 +60,62 @@ static void look_after_worker(struct holder *h, uint64_t now)
 }
 
 /* Milliseconds until something is to be done without being asked. */
-static int next_look(const struct holder *h, uint64_t now)
+static int next_look(struct holder *h, uint64_t now)
 {
-	uint64_t wait = 1000 * MS;
+	uint64_t wait = 1000 * MS, notes = hits_tell(h, now);
 
 	if (h->group >= 0 && !held_may_read(h))
 		wait = 5 * MS; /* until some are answered */
 	if (h->pidfd < 0 && h->start_at < now + wait)
 		wait = h->start_at > now ? h->start_at - now : 0;
+	if (notes < wait)
+		wait = notes;
 	return (int)((wait + MS - 1) / MS);
+}
+
+/*
+ * A program that reads one file after the other asks again some microseconds after each answer.
+ * To sleep until then, and be woken, costs both sides more than to look again for a moment. Only
+ * after that has paid, and where the reader has another processor.
+ */
+static int wait_for_any(struct holder *h, struct pollfd p[static N_WAITS])
+{
+	uint64_t began = holder_now();
+	int ready = 0;
+
+	while (h->keen && !ready && holder_now() - began < LINGER)
+		ready = poll(p, N_WAITS, 0);
+	if (!ready) {
+		h->keen -= h->keen > 0;
+		ready = poll(p, N_WAITS, next_look(h, began));
+	}
+	if (h->may_linger && p[0].revents && holder_now() - began < 2 * LINGER)
+		h->keen = KEEN_MAX;
+	return ready;
 }
 
 static void step(struct holder *h)
 {
-	uint64_t now = holder_now();
-	struct pollfd p[4] = {
-		{ .fd = h->signals, .events = POLLIN },
+	uint64_t now;
+	struct pollfd p[N_WAITS] = {
+		{ .fd = held_may_read(h) ? h->group : -1, .events = POLLIN },
 		{ .fd = h->socket, .events = POLLIN }, /* poll(2) passes over -1 */
 		{ .fd = h->pidfd, .events = POLLIN },
-		{ .fd = held_may_read(h) ? h->group : -1, .events = POLLIN },
+		{ .fd = h->signals, .events = POLLIN },
 	};
 
-	if (poll(p, 4, next_look(h, now)) < 0) {
+	if (wait_for_any(h, p) < 0) {
 		if (errno != EINTR && errno != EAGAIN)
 			holder_say("poll: %s", strerror(errno));
 		return;
 	}
-	if (p[3].revents)
+	if (p[0].revents)
 		held_read(h);
 	if (p[1].revents)
 		kept_receive(h);
 	if (p[2].revents)
 		worker_died(h);
-	if (p[0].revents)
+	if (p[3].revents)
 		hear_signal(h);
 	now = holder_now();
 	held_sweep(h, now);

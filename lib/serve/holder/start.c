@@ -221,6 +221,7 @@ void holder_start(struct holder *h, int argc, char **argv)
 		exit(2);
 	}
 	h->argv = argv + 2;
+	h->may_linger = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	h->group = h->wake = h->pidfd = h->socket = -1;
 	open_standard();
 	set_limits(h);

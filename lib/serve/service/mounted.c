@@ -14,11 +14,11 @@
 #include "lib/base/log.h"
 #include "lib/base/log_event.h"
 #include "lib/base/mem.h"
+#include "lib/image/parts.h"
 #include "lib/mount/writable.h"
 #include "lib/serve/service/part.h"
 #include "lib/serve/transport/fuse.h"
 #include "lib/stream/spool.h"
-#include "lib/verify/parts.h"
 
 /* ---- making one ---- */
 
@@ -118,21 +118,37 @@ static int mount_by_fuse(struct mounted *m, int *mount, struct error **err)
 	return m->fuse ? 0 : -1;
 }
 
+/* What is tried next: a kernel may have the device of cachefiles, and EROFS without it. */
+static void fall_back(struct mounted *m, const char *why)
+{
+	enum service_transport was = m->asked.transport;
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_FREE char *no = NULL;
+
+	m->transport = NULL;
+	if (was == SERVICE_CACHEFILES && fuse_device_transport_supported(&no))
+		m->transport = service_device_transport(m->service, SERVICE_FUSE_DEVICE, &err);
+	m->asked.transport = m->transport ? SERVICE_FUSE_DEVICE : SERVICE_FUSE;
+	log_debug("auto: no %s: %s; %s", service_transport_name(was), why,
+		service_transport_name(m->asked.transport));
+}
+
 static int mount_it(struct mounted *m, struct error **err)
 {
-	CLEANUP_ERROR struct error *why = NULL;
 	int mount = -1;
 
-	if (m->asked.transport != SERVICE_FUSE) {
+	while (m->asked.transport != SERVICE_FUSE) {
+		CLEANUP_ERROR struct error *why = NULL;
+
 		mount = kernel_mount(m, &why);
-		if (mount >= 0 || !m->automatic || m->asked.writable) {
-			*err = take_ptr(why);
+		if (mount >= 0)
 			return mount;
+		if (m->automatic)
+			fall_back(m, why->msg);
+		if (!m->automatic || (m->asked.writable && m->asked.transport == SERVICE_FUSE)) {
+			*err = take_ptr(why);
+			return -1;
 		}
-		log_debug("auto: no %s: %s; fuse", service_transport_name(m->asked.transport),
-			why->msg);
-		m->asked.transport = SERVICE_FUSE;
-		m->transport = NULL;
 	}
 	return mount_by_fuse(m, &mount, err) < 0 ? -1 : mount;
 }

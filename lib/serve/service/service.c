@@ -312,6 +312,15 @@ static void abandon_all(struct service *s)
 		nanosleep(&pause, NULL);
 }
 
+static void close_transport(struct service *s, struct device_transport *t)
+{
+	if (!t)
+		return;
+	if (s->blobs)
+		blob_set_remove_transport(s->blobs, t);
+	t->close(t);
+}
+
 bool service_stop(struct service *s)
 {
 	struct mounted *m;
@@ -323,12 +332,9 @@ bool service_stop(struct service *s)
 		return true;
 	abandon_all(s);
 	/* they know the mounts' blobs; what still waits for the engine gets EIO at its end */
-	if (s->fuse_device)
-		s->fuse_device->close(s->fuse_device);
-	if (s->cachefiles)
-		s->cachefiles->close(s->cachefiles);
-	if (s->fanotify)
-		s->fanotify->close(s->fanotify);
+	close_transport(s, s->fuse_device);
+	close_transport(s, s->cachefiles);
+	close_transport(s, s->fanotify);
 	while ((m = LIST_FIRST(&s->mounts))) {
 		LIST_REMOVE(m, of_service);
 		mounted_free(m, false);

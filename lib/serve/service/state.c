@@ -19,9 +19,9 @@
 #include "lib/base/mem.h"
 #include "lib/base/remove_tree.h"
 #include "lib/image/layout.h"
+#include "lib/image/parts.h"
 #include "lib/serve/service/part.h"
 #include "lib/store/store.h"
-#include "lib/verify/parts.h"
 
 #define STATE_ASKED  "mount.json"
 #define STATE_MAX    (1 << 20) /* bytes of a JSON file */

@@ -76,12 +76,13 @@ static struct device_transport *open_fuse_device(struct service *s, struct error
 
 static struct device_transport *open_cachefiles(struct service *s, struct error **err)
 {
+	const struct config_cachefiles *config = s->config ? &s->config->cachefiles : NULL;
 	const char *dir = store_dir(blob_set_store(s->blobs));
 
 	if (s->cachefiles)
 		return s->cachefiles;
 	s->cachefiles_lost = !cachefiles_transport_was_kept(s->keep);
-	s->cachefiles = add_transport(s, cachefiles_transport_open(s->keep, dir, err), err);
+	s->cachefiles = add_transport(s, cachefiles_transport_open(s->keep, dir, config, err), err);
 	return s->cachefiles;
 }
 
@@ -114,33 +115,59 @@ struct device_transport *service_device_transport(
 	return found;
 }
 
-enum service_transport transports_choose(struct service *s, enum service_transport wanted)
+/* ---- auto ---- */
+
+/* Why not, or NULL: it is there. The caller frees it. */
+static char *why_no_fanotify(struct service *s)
+{
+	if (!s->fanotify)
+		return xstrdup(s->no_fanotify);
+	if (s->strict)
+		return xstrdup("--strict");
+	return keep_is_backed(s->keep)
+		       ? NULL
+		       : xstrdup("no service manager keeps its group, and when all processes "
+				 "die, holes would read as zeros");
+}
+
+static char *why_not(struct service *s, enum service_transport t)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	CLEANUP_FREE char *why = NULL;
+	char *why = NULL;
+
+	if (t == SERVICE_FANOTIFY)
+		return why_no_fanotify(s);
+	if (t == SERVICE_FUSE_DEVICE)
+		fuse_device_transport_supported(&why);
+	else if (t == SERVICE_CACHEFILES && !service_device_transport(s, t, &err))
+		why = xstrdup(err->msg);
+	return why;
+}
+
+/*
+ * Decision 19 of the design. Where the kernel raises fanotify's events, and nobody keeps the group,
+ * fuse-device stands in for it: it fails closed. Older kernels' own way is cachefiles; fuse-device
+ * comes after it, for 6.12 and 6.13 without it.
+ */
+enum service_transport transports_choose(struct service *s, enum service_transport wanted)
+{
+	static const enum service_transport orders[2][4] = {
+		{ SERVICE_FANOTIFY, SERVICE_CACHEFILES, SERVICE_FUSE_DEVICE, SERVICE_FUSE },
+		{ SERVICE_FANOTIFY, SERVICE_FUSE_DEVICE, SERVICE_CACHEFILES, SERVICE_FUSE },
+	};
+	const enum service_transport *t = orders[s->fanotify != NULL];
 
 	if (wanted != SERVICE_AUTO)
 		return wanted;
-	if (s->fanotify && keep_is_backed(s->keep) && !s->strict) {
-		log_debug("auto: fanotify, whose group the service manager keeps");
-		return SERVICE_FANOTIFY;
+	for (;; t++) {
+		CLEANUP_FREE char *why = why_not(s, *t);
+
+		if (!why)
+			break;
+		log_debug("auto: no %s: %s", service_transport_name(*t), why);
 	}
-	log_debug("auto: no fanotify: %s",
-		!s->fanotify ? s->no_fanotify
-		: s->strict  ? "--strict"
-			     : "no service manager keeps its group, and when all processes "
-			       "die, holes would read as zeros");
-	if (fuse_device_transport_supported(&why)) {
-		log_debug("auto: fuse-device, which fails closed");
-		return SERVICE_FUSE_DEVICE;
-	}
-	log_debug("auto: no fuse-device: %s", why);
-	if (service_device_transport(s, SERVICE_CACHEFILES, &err)) {
-		log_debug("auto: cachefiles, which fails closed");
-		return SERVICE_CACHEFILES;
-	}
-	log_debug("auto: no cachefiles: %s; fuse", err->msg);
-	return SERVICE_FUSE;
+	log_debug("auto: %s", service_transport_name(*t));
+	return *t;
 }
 
 int transports_check(struct service *s, enum service_transport wanted, struct error **err)

@@ -5,9 +5,9 @@
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/image/parts.h"
 #include "lib/serve/engine/sources.h"
 #include "lib/serve/service/part.h"
-#include "lib/verify/parts.h"
 
 enum { OTHERS_RETRIES = 3 }; /* of who is not root: each holds a fetcher */
 
@@ -19,6 +19,7 @@ static void own_options(struct ways *w, const struct asked *a)
 
 	w->options = a->registry;
 	w->options.credentials.caller = &a->caller;
+	w->options.hurry = true;
 	if (!caller_is_trusted(&a->caller) && w->options.retries > OTHERS_RETRIES)
 		w->options.retries = OTHERS_RETRIES;
 	if (!c)

@@ -211,6 +211,7 @@ struct device_transport *cachefiles_new(
 	c->dir = dir ? xstrdup(dir) : NULL;
 	c->domain = xstrdup(domain);
 	c->users = 1;
+	c->content_blocks = c->content_files = CACHEFILES_RUN;
 	pthread_mutex_init(&c->gate, NULL);
 	pthread_mutex_init(&c->objects_lock, NULL);
 	pthread_rwlock_init(&c->sources_lock, NULL);

@@ -23,7 +23,6 @@
 enum {
 	LOOK_EVERY = 2, /* seconds */
 	ROOM_WAIT = 20, /* seconds */
-	ENOUGH = 7, /* percent of the disk: brun and frun as they are by default */
 };
 
 struct victim {
@@ -140,12 +139,13 @@ static bool is_full(const struct cachefiles *c)
 }
 
 /* Short of what the kernel wants to have free before it is content. */
-static bool is_short(const struct victim *v)
+static bool is_short(const struct cachefiles *c, const struct victim *v)
 {
 	struct statvfs st;
 
 	return fstatvfs(v->dir, &st) == 0 &&
-	       (st.f_bavail / ENOUGH < st.f_blocks / 100 || st.f_ffree / ENOUGH < st.f_files / 100);
+	       (st.f_bavail / c->content_blocks < st.f_blocks / 100 ||
+		       st.f_ffree / c->content_files < st.f_files / 100);
 }
 
 /* `room`: blobs, too, as long as there is too little. What is asked for again comes from the store.
@@ -159,7 +159,7 @@ static bool look_through(struct cachefiles *c, bool room, bool *gained)
 	find_victims(c, &v);
 	for (size_t i = 0; i < v.n; i++) {
 		bool stale = is_stale(c, v.of[i].name + 1);
-		int code = stale || (room && is_short(&v.of[i])) ? cull(c, &v.of[i]) : -1;
+		int code = stale || (room && is_short(c, &v.of[i])) ? cull(c, &v.of[i]) : -1;
 
 		*gained |= code == 0;
 		left |= stale && code == EBUSY;

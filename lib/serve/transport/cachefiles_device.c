@@ -17,11 +17,12 @@
 #include "lib/base/privilege.h"
 #include "lib/base/remove_tree.h"
 #include "lib/mount/context.h"
+#include "lib/serve/config.h"
 #include "lib/serve/holder/keep.h"
 #include "lib/serve/transport/cachefiles_part.h"
 
 #define DEVICE "/dev/cachefiles"
-#define TAG    "erofs-convert"
+#define TAG    "erofs-convert" /* unless the configuration says another one */
 #define KEPT   "cachefiles." /* the domain follows, so that both are kept or none */
 
 enum { TRIES = 20, PAUSE_MS = 100 };
@@ -90,13 +91,33 @@ static int command(int dev, const struct cachefiles_command *c, struct error **e
 {
 	if (write(dev, c->text, c->len) >= 0)
 		return 0;
+	if (errno == ENOBUFS) {
+		error_set(err, errno, "the kernel refuses \"%s\"", c->text);
+		return error_hint(err, "room: less than bstop of the disk's blocks, or fstop of "
+				       "its files, is free");
+	}
 	error_set(err, errno, "the kernel refuses \"%s\"", c->text);
 	return error_hint(err, "CONFIG_CACHEFILES_ONDEMAND in the kernel, and a store on a "
 			       "filesystem with user xattrs and direct I/O, such as ext4 or XFS");
 }
 
-static int bind_to(int dev, const char *dir, struct error **err)
+static int set_limits(int dev, enum cachefiles_limits_of of, const struct cachefiles_limits *limits,
+	struct error **err)
 {
+	struct cachefiles_command c;
+
+	for (unsigned i = 0; limits->run && i < CACHEFILES_LIMIT_COMMANDS; i++) {
+		cachefiles_put_limit(&c, of, limits, i);
+		if (command(dev, &c, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int bind_to(
+	int dev, const char *dir, const struct config_cachefiles *config, struct error **err)
+{
+	const char *tag = config->tag ? config->tag : TAG;
 	struct cachefiles_command c;
 	struct fault fault;
 
@@ -104,7 +125,11 @@ static int bind_to(int dev, const char *dir, struct error **err)
 		return error_set(err, 0, "%s cannot be the cache's directory: %s", dir, fault.what);
 	if (command(dev, &c, err) < 0)
 		return -1;
-	if (cachefiles_put_tag(&c, TAG, &fault) < 0 || command(dev, &c, err) < 0)
+	if (cachefiles_put_tag(&c, tag, &fault) < 0)
+		return error_set(err, 0, "the cache cannot be called %s: %s", tag, fault.what);
+	if (command(dev, &c, err) < 0 ||
+		set_limits(dev, CACHEFILES_BLOCKS, &config->blocks, err) < 0 ||
+		set_limits(dev, CACHEFILES_FILES, &config->files, err) < 0)
 		return -1;
 	cachefiles_put_bind(&c);
 	return command(dev, &c, err);
@@ -119,11 +144,12 @@ static char *new_domain(void)
 	return xasprintf("erofs-convert-%016" PRIx64, r);
 }
 
-static int open_new(const char *dir, const char *name, struct keep *keep, struct error **err)
+static int open_new(const char *dir, const char *name, struct keep *keep,
+	const struct config_cachefiles *config, struct error **err)
 {
 	CLEANUP_FD int dev = open_device(err);
 
-	if (dev < 0 || make_empty(dir, err) < 0 || bind_to(dev, dir, err) < 0)
+	if (dev < 0 || make_empty(dir, err) < 0 || bind_to(dev, dir, config, err) < 0)
 		return -1;
 	if (keep && keep_put(keep, name, dev, err) < 0)
 		return -1;
@@ -132,9 +158,19 @@ static int open_new(const char *dir, const char *name, struct keep *keep, struct
 
 /* ---- the transport ---- */
 
-struct device_transport *cachefiles_transport_open(
-	struct keep *keep, const char *store_dir, struct error **err)
+/* One that was kept has the limits of its bind, which the file that is read now may not say. */
+static void expect_limits(struct cachefiles *c, const struct config_cachefiles *config)
 {
+	if (config->blocks.run)
+		c->content_blocks = config->blocks.run;
+	if (config->files.run)
+		c->content_files = config->files.run;
+}
+
+struct device_transport *cachefiles_transport_open(struct keep *keep, const char *store_dir,
+	const struct config_cachefiles *config, struct error **err)
+{
+	static const struct config_cachefiles nothing;
 	CLEANUP_FREE char *dir = xasprintf("%s/cachefiles", store_dir), *name = NULL,
 			  *domain = NULL;
 	const char *kept = keep ? keep_name(keep, KEPT, 0) : NULL;
@@ -143,7 +179,9 @@ struct device_transport *cachefiles_transport_open(
 
 	domain = kept ? xstrdup(kept + strlen(KEPT)) : new_domain();
 	name = xasprintf(KEPT "%s", domain);
-	dev = kept ? keep_find(keep, name) : open_new(dir, name, keep, err);
+	if (!config)
+		config = &nothing;
+	dev = kept ? keep_find(keep, name) : open_new(dir, name, keep, config, err);
 	if (dev < 0) {
 		if (!*err)
 			error_set(err, errno, "the device that was kept is gone");
@@ -151,6 +189,7 @@ struct device_transport *cachefiles_transport_open(
 		return NULL;
 	}
 	c = cachefiles_of(cachefiles_new(dev, dir, domain, &real_ops));
+	expect_limits(c, config);
 	c->keep = keep;
 	c->name = take_ptr(name);
 	c->adopted = kept != NULL;

@@ -118,6 +118,7 @@ struct cachefiles {
 	char *dir, *domain;
 	int dev, wake; /* wake: an eventfd, written at the end */
 	bool adopted, looping, culls;
+	unsigned content_blocks, content_files; /* percent free that culling should come to */
 	pthread_t loop, culler;
 	struct workers *workers;
 	unsigned users; /* the transport, each request; with the gate */

@@ -8,6 +8,7 @@
 
 #include "lib/serve/shared_blob.h"
 
+struct config_cachefiles;
 struct keep;
 
 struct device_transport {
@@ -26,6 +27,11 @@ struct device_transport {
 	void (*detach)(struct device_transport *t, struct shared_blob *b);
 	/* All of it is there, and on disk. On a thread of the engine; may be NULL. */
 	void (*completed)(struct device_transport *t, struct shared_blob *b);
+	/* As the engine's (struct served_blob_parts), also of blobs that are not attached; may be
+	 * NULL. */
+	void (*changed)(
+		struct device_transport *t, struct shared_blob *b, uint64_t offset, uint64_t len);
+	void (*lost)(struct device_transport *t, struct shared_blob *b);
 	/*
 	 * Begin to answer, after what a former process has attached is attached again: also what
 	 * that one left unanswered.
@@ -60,10 +66,10 @@ bool fuse_device_transport_supported(char **why);
 
 /*
  * cachefiles on demand (cachefiles.h). The device is kept by `keep`: a new process goes on with it.
- * Else the cache begins empty.
+ * Else the cache begins empty, and with what `config` says; NULL: nothing.
  */
-struct device_transport *cachefiles_transport_open(
-	struct keep *keep, const char *store_dir, struct error **err);
+struct device_transport *cachefiles_transport_open(struct keep *keep, const char *store_dir,
+	const struct config_cachefiles *config, struct error **err);
 /* Has a former process left a device to go on with? */
 bool cachefiles_transport_was_kept(const struct keep *keep);
 /* Is the device there to be opened? If not, *why: the caller frees it. */

@@ -11,17 +11,20 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/serve/holder/keep.h"
 #include "lib/serve/transport/device_transport.h"
 #include "lib/serve/transport/fanotify_answers.h"
 #include "lib/serve/transport/fanotify_group.h"
+#include "lib/serve/transport/fanotify_presence.h"
 
 struct fanotify {
 	struct device_transport transport; /* first */
 	int group;
 	int own; /* directory in our own mount of the store */
 	bool adopted; /* the group: it may have marks of former processes */
+	struct fanotify_presence *presence; /* NULL: the holder answers nothing by itself */
 	struct fanotify_files *files;
 	struct fanotify_answers *answers;
 };
@@ -31,10 +34,18 @@ static struct fanotify *fanotify_of(struct device_transport *t)
 	return (struct fanotify *)t;
 }
 
+/* It stays in the table: events that came before may still be on their way. */
+static void completed(struct device_transport *t, struct shared_blob *b)
+{
+	fanotify_group_unmark(fanotify_of(t)->group, b->fd, b->path);
+	fanotify_files_complete(fanotify_of(t)->files, b);
+}
+
 /*
  * An event must find its blob: first the table, then the mark. A blob that becomes complete on
- * another thread has its mark removed either by completed() or here. One that was complete may have
- * a mark of a former process, and reads that wait for an answer.
+ * another thread has its mark removed, and is forgotten by the holder, either by completed() or
+ * here. One that was complete may have a mark of a former process, and reads that wait for an
+ * answer.
  */
 static int attach(
 	struct device_transport *t, struct shared_blob *b, char **path, struct error **err)
@@ -52,7 +63,7 @@ static int attach(
 	}
 	atomic_thread_fence(memory_order_seq_cst);
 	if (shared_blob_is_complete(b))
-		fanotify_group_unmark(f->group, b->fd, b->path);
+		completed(t, b);
 	*path = xstrdup(b->path);
 	return 0;
 }
@@ -67,10 +78,15 @@ static void detach(struct device_transport *t, struct shared_blob *b)
 	fanotify_files_remove(f->files, b);
 }
 
-/* It stays in the table: events that came before may still be on their way. */
-static void completed(struct device_transport *t, struct shared_blob *b)
+static void changed(
+	struct device_transport *t, struct shared_blob *b, uint64_t offset, uint64_t len)
 {
-	fanotify_group_unmark(fanotify_of(t)->group, b->fd, b->path);
+	fanotify_files_changed(fanotify_of(t)->files, b, offset, len);
+}
+
+static void lost(struct device_transport *t, struct shared_blob *b)
+{
+	fanotify_files_lost(fanotify_of(t)->files, b);
 }
 
 /* ---- marks that nobody needs ---- */
@@ -102,6 +118,7 @@ static int start(struct device_transport *t, struct error **err)
 
 	if (f->adopted)
 		fanotify_group_each_mark(f->group, f->own, drop_stale, f);
+	fanotify_files_start(f->files);
 	return fanotify_answers_start(f->answers, err);
 }
 
@@ -111,6 +128,7 @@ static void close_transport(struct device_transport *t)
 
 	fanotify_answers_end(f->answers);
 	fanotify_files_free(f->files);
+	fanotify_presence_close(f->presence);
 	cleanup_fd_(&f->own);
 	cleanup_fd_(&f->group);
 	free(f);
@@ -138,6 +156,16 @@ static int open_group(
 	return f->adopted ? 0 : keep_put(keep, KEEP_FANOTIFY, f->group, err);
 }
 
+/* Without it everything is done by this process. */
+static void open_presence(struct fanotify *f, struct keep *keep)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+
+	f->presence = fanotify_presence_open(keep, &err);
+	if (!f->presence)
+		log_warn("fanotify: %s", err->msg);
+}
+
 struct device_transport *fanotify_transport_open(
 	struct keep *keep, const char *store_dir, int *store_fd, struct error **err)
 {
@@ -149,12 +177,16 @@ struct device_transport *fanotify_transport_open(
 		.attach = attach,
 		.detach = detach,
 		.completed = completed,
+		.changed = changed,
+		.lost = lost,
 		.start = start,
 		.close = close_transport };
 	f->group = f->own = -1;
-	f->files = fanotify_files_new();
-	if (open_group(f, keep, store_dir, err) == 0)
+	if (open_group(f, keep, store_dir, err) == 0) {
+		open_presence(f, keep);
+		f->files = fanotify_files_new(f->presence);
 		f->answers = fanotify_answers_new(keep, f->group, f->files, err);
+	}
 	if (f->answers && (fd = fcntl(f->own, F_DUPFD_CLOEXEC, 3)) < 0)
 		error_set(err, errno, "cannot open %s once more", store_dir);
 	if (fd < 0) {

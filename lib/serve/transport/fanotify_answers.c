@@ -20,7 +20,6 @@
 #include "lib/base/thread.h"
 #include "lib/serve/holder/answer.h"
 #include "lib/serve/holder/requests.h"
-#include "lib/serve/transport/fanotify_group.h"
 
 /* What a slot's request wants of the engine. */
 struct taken {
@@ -76,7 +75,7 @@ static void tell_kernel(struct fanotify_answers *a, int number, int error)
 {
 	struct requests *r = a->requests;
 	int rc = error ? answer_deny(a->group, number, error == ENOSPC ? ENOSPC : EIO)
-		       : fanotify_group_allow(a->group, number);
+		       : answer_allow(a->group, number);
 
 	if (rc < 0 && errno != ENOENT)
 		log_warn("fanotify: the kernel refuses an answer: %s", strerror(errno));
@@ -193,6 +192,7 @@ static void *run(void *arg)
 	take_all(a, true);
 	do {
 		follow(a);
+		fanotify_files_take_notes(a->files);
 		if (atomic_exchange(&a->again, false))
 			take_all(a, false);
 	} while (wait_for_news(a) && !atomic_load(&a->stop));

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include "lib/base/mem.h"
+#include "lib/serve/holder/presence.h"
+#include "lib/serve/transport/fanotify_presence.h"
 
 enum { BUCKETS = 1024 };
 
@@ -15,17 +17,23 @@ struct file {
 	uint64_t dev, ino;
 	struct shared_blob *blob;
 	struct file *next; /* in its bucket */
+	int slot; /* of the holder's; -1: it has none */
+	pthread_mutex_t bits; /* for the slot's bits */
+	bool losing; /* what is there will be less in a moment */
 };
 
 struct fanotify_files {
 	pthread_rwlock_t lock; /* reading: blobs stay, until the engine knows of the want */
 	struct file *buckets[BUCKETS];
+	struct fanotify_presence *presence; /* or NULL */
+	struct file *of_slot[PRESENCE_FILES];
 };
 
-struct fanotify_files *fanotify_files_new(void)
+struct fanotify_files *fanotify_files_new(struct fanotify_presence *presence)
 {
 	struct fanotify_files *f = xzalloc(sizeof(*f));
 
+	f->presence = presence;
 	pthread_rwlock_init(&f->lock, NULL);
 	return f;
 }
@@ -44,6 +52,116 @@ static struct file *find_locked(struct fanotify_files *f, uint64_t dev, uint64_t
 	return i;
 }
 
+/* ---- what the holder knows ---- */
+
+static void update(struct fanotify_files *f, struct file *file, uint64_t offset, uint64_t len)
+{
+	if (file->slot < 0 || !file->blob->served)
+		return;
+	pthread_mutex_lock(&file->bits);
+	if (len == UINT64_MAX)
+		file->losing = false;
+	/* all of it is said where all bits are clear: at the beginning, and after a loss */
+	if (!file->losing && !(len == UINT64_MAX && served_blob_is_empty(file->blob->served)))
+		fanotify_presence_update(f->presence, file->slot, file->blob->served, offset, len);
+	pthread_mutex_unlock(&file->bits);
+}
+
+static void count_hits(struct fanotify_files *f, const struct file *file)
+{
+	if (file->slot >= 0 && file->blob->served)
+		engine_count_also(
+			file->blob->served, fanotify_presence_hits(f->presence, file->slot));
+}
+
+static void make_known_locked(struct fanotify_files *f, struct file *file)
+{
+	if (!f->presence || shared_blob_is_complete(file->blob))
+		return;
+	file->slot = fanotify_presence_add(f->presence, file->blob->fd);
+	if (file->slot >= 0)
+		f->of_slot[file->slot] = file;
+	count_hits(f, file);
+	update(f, file, 0, UINT64_MAX);
+}
+
+static void make_unknown_locked(struct fanotify_files *f, struct file *file)
+{
+	if (file->slot < 0)
+		return;
+	fanotify_presence_remove(f->presence, file->slot);
+	f->of_slot[file->slot] = NULL;
+	file->slot = -1;
+	if (file->blob->served)
+		engine_count_also(file->blob->served, NULL);
+}
+
+/* Nobody else makes or frees the blob's file meanwhile: it is attached, or the engine's. */
+static struct file *file_of(const struct shared_blob *b)
+{
+	return b->attached[DEVICE_FANOTIFY];
+}
+
+void fanotify_files_complete(struct fanotify_files *f, struct shared_blob *b)
+{
+	pthread_rwlock_wrlock(&f->lock);
+	if (file_of(b))
+		make_unknown_locked(f, file_of(b));
+	pthread_rwlock_unlock(&f->lock);
+}
+
+void fanotify_files_changed(
+	struct fanotify_files *f, struct shared_blob *b, uint64_t offset, uint64_t len)
+{
+	pthread_rwlock_rdlock(&f->lock);
+	if (file_of(b))
+		update(f, file_of(b), offset, len);
+	pthread_rwlock_unlock(&f->lock);
+}
+
+/* Until the engine says what is left, nothing is there: who has just seen a frame there, and does
+ * not know yet that it goes, must not say so any more. */
+void fanotify_files_lost(struct fanotify_files *f, struct shared_blob *b)
+{
+	struct file *file;
+
+	pthread_rwlock_rdlock(&f->lock);
+	file = file_of(b);
+	if (file && file->slot >= 0) {
+		pthread_mutex_lock(&file->bits);
+		file->losing = true;
+		fanotify_presence_clear(f->presence, file->slot);
+		pthread_mutex_unlock(&file->bits);
+	}
+	pthread_rwlock_unlock(&f->lock);
+}
+
+void fanotify_files_start(struct fanotify_files *f)
+{
+	pthread_rwlock_rdlock(&f->lock);
+	for (unsigned i = 0; i < PRESENCE_FILES; i++)
+		if (f->of_slot[i])
+			count_hits(f, f->of_slot[i]);
+	pthread_rwlock_unlock(&f->lock);
+	if (f->presence)
+		fanotify_presence_remove_others(f->presence);
+}
+
+void fanotify_files_take_notes(struct fanotify_files *f)
+{
+	uint64_t offset, len;
+	int slot;
+
+	while (f->presence && fanotify_presence_next_note(f->presence, &slot, &offset, &len)) {
+		pthread_rwlock_rdlock(&f->lock);
+		if (f->of_slot[slot] && f->of_slot[slot]->blob->served)
+			engine_note(f->of_slot[slot]->blob->served, offset, len);
+		pthread_rwlock_unlock(&f->lock);
+	}
+}
+
+/* ---- files ---- */
+
 int fanotify_files_add(struct fanotify_files *f, struct shared_blob *b, struct error **err)
 {
 	struct file *file, **bucket;
@@ -52,12 +170,14 @@ int fanotify_files_add(struct fanotify_files *f, struct shared_blob *b, struct e
 	if (fstat(b->fd, &st) < 0)
 		return error_set(err, errno, "cannot look at %s", b->path);
 	file = xzalloc(sizeof(*file));
-	*file = (struct file){ .dev = st.st_dev, .ino = st.st_ino, .blob = b };
+	*file = (struct file){ .dev = st.st_dev, .ino = st.st_ino, .blob = b, .slot = -1 };
+	pthread_mutex_init(&file->bits, NULL);
 	bucket = bucket_of(f, file->dev, file->ino);
 	pthread_rwlock_wrlock(&f->lock);
 	file->next = *bucket;
 	*bucket = file;
 	b->attached[DEVICE_FANOTIFY] = file;
+	make_known_locked(f, file);
 	pthread_rwlock_unlock(&f->lock);
 	return 0;
 }
@@ -69,7 +189,9 @@ static void remove_locked(struct fanotify_files *f, struct file *file)
 	while (*at != file)
 		at = &(*at)->next;
 	*at = file->next;
+	make_unknown_locked(f, file);
 	file->blob->attached[DEVICE_FANOTIFY] = NULL;
+	pthread_mutex_destroy(&file->bits);
 	free(file);
 }
 

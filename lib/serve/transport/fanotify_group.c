@@ -116,14 +116,3 @@ int fanotify_group_own_mount(int group, const char *dir, struct error **err)
 	fd = openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? error_set(err, errno, "cannot open %s", dir) : fd;
 }
-
-int fanotify_group_allow(int group, int number)
-{
-	const struct fanotify_response r = { .fd = number, .response = FAN_ALLOW };
-	ssize_t n;
-
-	do
-		n = write(group, &r, sizeof(r));
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -1 : 0;
-}

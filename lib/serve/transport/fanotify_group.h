@@ -31,9 +31,6 @@ int fanotify_group_mark(int group, int fd, const char *path, struct error **err)
 /* From now on its reads are let through; those that wait still wait for their answers. */
 void fanotify_group_unmark(int group, int fd, const char *path);
 
-/* As answer_deny() (lib/serve/holder/answer.h), but the read goes on. */
-int fanotify_group_allow(int group, int number);
-
 /*
  * Call `each` with a descriptor (for reading and writing, closed afterwards) of every file that the
  * group has marked. They are opened in the mount of the directory `dir`, as far as they lie in its

@@ -259,6 +259,12 @@ struct fuse_pendings *fuse_connection_pendings(const struct fuse_connection *c)
 
 /* ---- answering ---- */
 
+void fuse_connection_drop_data(struct fuse_connection *c, fuse_ino_t node)
+{
+	if (c->n_started) /* ENOENT: the kernel does not know the node */
+		fuse_lowlevel_notify_inval_inode(c->fuse, node, 0, 0);
+}
+
 /*
  * Can be cancelled while it waits for the kernel. A request that it had then is not lost: the next
  * process asks for it again.

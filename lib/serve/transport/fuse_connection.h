@@ -43,6 +43,13 @@ struct fuse_connection *fuse_connection_open(
  * on, with all else. */
 int fuse_connection_start(struct fuse_connection *c, struct error **err);
 
+/*
+ * What the kernel has in its page cache of a node's data goes. Reads of it that are under way end
+ * before that, so they must not wait. Before the start it does nothing: all is as the former
+ * process has left it.
+ */
+void fuse_connection_drop_data(struct fuse_connection *c, fuse_ino_t node);
+
 /* Requests that wait, for fuse_pending_begin(). */
 struct fuse_pendings *fuse_connection_pendings(const struct fuse_connection *c);
 

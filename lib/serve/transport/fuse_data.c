@@ -123,7 +123,7 @@ static void one_is_done(struct waiting *w)
 	if (fuse_pending_claim(&w->pending)) {
 		code = atomic_load(&w->error);
 		if (code)
-			fuse_reply_err(w->pending.req, code);
+			fuse_pending_refuse(&w->pending, code);
 		else
 			answer_pieces(w->pending.req, &w->pieces);
 		fuse_pending_end(&w->pending);
@@ -143,13 +143,13 @@ static void arrived(struct want *want, int error)
 }
 
 /* Takes what `p` holds over. */
-static void wait_for_pieces(fuse_req_t req, const struct pieces *p)
+static void wait_for_pieces(fuse_req_t req, fuse_ino_t node, const struct pieces *p)
 {
 	struct waiting *w = xzalloc(sizeof(*w) + p->n * sizeof(w->wants[0]));
 
 	w->pieces = *p;
 	atomic_init(&w->left, 1);
-	fuse_pending_begin(mount_of(req)->pendings, &w->pending, req);
+	fuse_pending_begin(mount_of(req)->pendings, &w->pending, req, node, p->from, p->size);
 	for (size_t i = 0; i < p->n; i++) {
 		const struct piece *one = piece_at(&w->pieces, i);
 		struct waited *wanted = &w->wants[i];
@@ -160,6 +160,7 @@ static void wait_for_pieces(fuse_req_t req, const struct pieces *p)
 		atomic_fetch_add(&w->left, 1);
 		engine_want(one->device->blob->served, one->offset, one->len, &wanted->want);
 	}
+	fuse_pending_hurry(&w->pending);
 	one_is_done(w);
 }
 
@@ -203,7 +204,7 @@ void serve_read(
 		0) {
 		answer_fault(req, err);
 	} else if (p.lacks) {
-		wait_for_pieces(req, &p);
+		wait_for_pieces(req, node, &p);
 		return;
 	} else {
 		answer_pieces(req, &p);

@@ -23,6 +23,7 @@ struct fuse_pendings {
 	pthread_mutex_t lock; /* of all states, too; within libfuse's lock of a request */
 	pthread_cond_t gone; /* one of the list */
 	TAILQ_HEAD(, fuse_pending) list;
+	struct late late;
 	atomic_uint
 		users; /* all that have begun, also when they have been dropped, and the owner */
 };
@@ -34,6 +35,7 @@ struct fuse_pendings *fuse_pendings_new(void)
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->gone, NULL);
 	TAILQ_INIT(&all->list);
+	late_init(&all->late);
 	atomic_init(&all->users, 1);
 	return all;
 }
@@ -44,6 +46,7 @@ static void let_go(struct fuse_pendings *all)
 		return;
 	pthread_mutex_destroy(&all->lock);
 	pthread_cond_destroy(&all->gone);
+	late_destroy(&all->late);
 	free(all);
 }
 
@@ -115,10 +118,13 @@ static void interrupted(fuse_req_t req, void *arg)
 		fuse_reply_err(req, EINTR);
 }
 
-void fuse_pending_begin(struct fuse_pendings *all, struct fuse_pending *p, fuse_req_t req)
+void fuse_pending_begin(struct fuse_pendings *all, struct fuse_pending *p, fuse_req_t req,
+	fuse_ino_t node, uint64_t offset, size_t len)
 {
 	bool waits;
 
+	p->read = (struct late_read){ node, offset, len };
+	p->since = late_now();
 	p->req = req;
 	p->all = all;
 	p->state = BEGINNING;
@@ -137,6 +143,28 @@ void fuse_pending_begin(struct fuse_pendings *all, struct fuse_pending *p, fuse_
 		fuse_reply_err(req, EINTR);
 }
 
+void fuse_pending_hurry(struct fuse_pending *p)
+{
+	struct fuse_pendings *all = p->all;
+	int error = late_find(&all->late, &p->read, p->since);
+	bool waits;
+
+	if (!error)
+		return;
+	pthread_mutex_lock(&all->lock);
+	waits = p->state == WAITING;
+	if (waits)
+		p->state = ANSWERED;
+	pthread_mutex_unlock(&all->lock);
+	if (!waits)
+		return;
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+	fuse_reply_err(p->req, error);
+	pthread_mutex_lock(&all->lock);
+	leave_locked(p);
+	pthread_mutex_unlock(&all->lock);
+}
+
 bool fuse_pending_claim(struct fuse_pending *p)
 {
 	struct fuse_pendings *all = p->all;
@@ -151,6 +179,12 @@ bool fuse_pending_claim(struct fuse_pending *p)
 	else
 		let_go(all);
 	return waits;
+}
+
+void fuse_pending_refuse(struct fuse_pending *p, int error)
+{
+	late_note(&p->all->late, &p->read, p->since, late_now(), error);
+	fuse_reply_err(p->req, error);
 }
 
 void fuse_pending_end(struct fuse_pending *p)

@@ -21,7 +21,7 @@ import httpserver
 import tap
 import tokens
 
-KEEPER = 'exec 2>/dev/null; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & child=$!; echo $child; cat >/dev/null; kill $child 2>/dev/null; wait $child'
+KEEPER = 'exec 2>/dev/null; log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & child=$!; echo $child; cat >/dev/null; kill $child; kill -CONT $child; wait $child'
 DATA = re.compile(r"/v2/.+/blobs/(sha256):(([0-9a-f]{2})[0-9a-f]{62})")
 
 

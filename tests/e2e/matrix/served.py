@@ -17,6 +17,7 @@ import mmap
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ import time
 import tap
 import tool
 
-PATIENCE = 60  # seconds until what must happen has not
+PATIENCE = 120  # seconds until what must happen has not
 HERE = os.path.dirname(os.path.abspath(__file__))
 FDSTORE = os.path.join(HERE, "../../tools/fdstore")
 HOLDER = "erofs-convert-holder"
@@ -36,13 +37,13 @@ ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def wait_for(what, happened, limit=PATIENCE):
-    """What happened() returns, once that is true."""
+    """What happened() returns, once that is true. The last look begins after the limit: one may take long."""
     end = time.monotonic() + limit
     while True:
-        seen = happened()
+        late, seen = time.monotonic() >= end, happened()
         if seen:
             return seen
-        tap.expect(time.monotonic() < end, f"this did not happen within {limit} s: {what}")
+        tap.expect(not late, f"this did not happen within {limit} s: {what}")
         time.sleep(0.01)
 
 
@@ -138,20 +139,18 @@ class Daemon:
     def pids(self):
         """Those that live: {"worker": pid, "holder": pid}, either may be missing, and "other": [pids]."""
         found = {"other": []}
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == os.getpid():
+        for pid in tool.ours(os.getpid(), self.popen and self.popen.pid):
+            words = command_of(pid)
+            if os.fsencode(self.socket) not in words or b"serve" not in words or is_dead(pid):
                 continue
-            words = command_of(name)
-            if os.fsencode(self.socket) not in words or b"serve" not in words or is_dead(name):
-                continue
-            kind = self._kind(int(name), words)
+            kind = self._kind(pid)
             if kind in found or kind == "other":
-                found["other"].append(int(name))
+                found["other"].append(pid)
             else:
-                found[kind] = int(name)
+                found[kind] = pid
         return found
 
-    def _kind(self, pid, words):
+    def _kind(self, pid):
         if self.manager and self.popen and pid == self.popen.pid:
             return "manager"
         with contextlib.suppress(OSError):
@@ -186,10 +185,11 @@ class Daemon:
     def kill(self, *who):
         """kill -9 of "worker", "holder", at once: none of them can act when the other dies."""
         pids = [self.pid(one) for one in who]
-        for number in (signal.SIGSTOP, signal.SIGKILL) if len(pids) > 1 else (signal.SIGKILL,):
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+        if len(pids) > 1:
+            tool.stop_all(pids)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for pid in pids:
             wait_for(f"{pid} is dead", lambda: is_dead(pid))
         return pids
@@ -299,19 +299,67 @@ def read_some(path, offset, size, how="read"):
         os.close(fd)
 
 
-def read_mapped(path, offset, size):
-    """By page faults of the kernel's, who writes the pages to a file: those of Python's own stop all of its threads,
-    the registry's among them, and end the process (SIGBUS) when they fail; here that is EFAULT."""
-    copy = os.memfd_create("mapped")
+# Reads mapped files, as it is told on stdin, by page faults of the kernel's, who writes the pages to a file: those of
+# Python's own end the process (SIGBUS) when they fail; here that is EFAULT.
+MAPPER = """
+import mmap, os, struct, sys
+def read(path, offset, size):
+    copy, done = os.memfd_create("mapped"), 0
     try:
         with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
-            done = 0
             while done < size:
                 with view[offset + done:offset + size] as part:
-                    done += os.pwrite(copy, part, done)
-        return pread_all(copy, 0, size)
+                    n = os.pwrite(copy, part, done)
+                done += n
+                if n == 0:
+                    break
+        return os.pread(copy, done, 0)
     finally:
         os.close(copy)
+for line in sys.stdin:
+    offset, size, path = line.split()
+    code, data = 0, b""
+    try:
+        data = read(bytes.fromhex(path), int(offset), int(size))
+    except OSError as e:
+        code = e.errno
+    sys.stdout.buffer.write(struct.pack("=iI", code, len(data)) + data)
+    sys.stdout.buffer.flush()
+"""
+
+
+class Mapper:
+    """A process for the mapped files of one thread of ours. A page fault may hold the lock of a process's memory while it
+    waits for data. In ours, others would wait for that lock with Python's one lock in their hands, so that the registry,
+    which is to send the data, stands still; and so would whoever looks at our command line."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-ISc", MAPPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/")
+
+    def read(self, path, offset, size):
+        self.process.stdin.write(b"%d %d %s\n" % (offset, size, os.fsencode(os.path.abspath(path)).hex().encode()))
+        self.process.stdin.flush()
+        code, length = struct.unpack("=iI", self.process.stdout.read(8))
+        data = self.process.stdout.read(length)
+        if code:
+            raise OSError(code, os.strerror(code), path)
+        return data
+
+    def __del__(self):
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.kill()
+        self.process.wait()
+
+
+OF_THREAD = threading.local()
+
+
+def read_mapped(path, offset, size):
+    if not hasattr(OF_THREAD, "mapper"):
+        OF_THREAD.mapper = Mapper()
+    return OF_THREAD.mapper.read(path, offset, size)
 
 
 def read_direct(path, offset, size):

@@ -18,9 +18,10 @@ DIRECT = 64 * PAGE  # what one read past the page cache asks for
 
 
 def wait_for(what, happened, limit=tool.LIMIT):
-    end = time.monotonic() + limit
+    end, late = time.monotonic() + limit, False
     while not happened():
-        tap.expect(time.monotonic() < end, f"waited in vain for {what}")
+        tap.expect(not late, f"waited in vain for {what}")
+        late = time.monotonic() >= end  # another look: that one may have taken long
         time.sleep(0.02)
 
 
@@ -56,14 +57,14 @@ class Daemon:
     def processes(self, *names):
         """Those alive of these names: erofs-holder, or the worker's, erofs-convert; a verb that asks is none."""
         found = set()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
+        for pid in tool.ours():
             with contextlib.suppress(OSError):
                 with open(f"/proc/{pid}/environ", "rb") as f:
                     if os.fsencode(f"EROFS_CONVERT_RUNTIME={self.at}/run") not in f.read().split(b"\0"):
                         continue
                 with open(f"/proc/{pid}/comm") as f:
                     if f.read().strip() in names:
-                        found.add(int(pid))
+                        found.add(pid)
         return found
 
     def all(self):
@@ -86,7 +87,7 @@ class Daemon:
     def kill_all(self):
         """The holder and the worker at once: stopped first, so that none notices the other's end."""
         pids = self.all()
-        self.kill(pids, signal.SIGSTOP)
+        tool.stop_all(pids)
         self.kill(pids, signal.SIGKILL)
         wait_for("their end", lambda: not self.all() & pids)
 

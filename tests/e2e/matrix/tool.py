@@ -100,6 +100,39 @@ def wait_until_read(process, count):
         time.sleep(0.002)
 
 
+def ours(*parents):
+    """Processes with the names of our programs, and the children of these parents. That much can be looked up at any time:
+    a command line or an environment may have to wait until its process has got data of a mapped file."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            name, _, rest = stat.read().partition("(")[2].rpartition(")")
+            if name.startswith(("erofs-", "exe", "holder-worker")) or int(rest.split()[1]) in parents:
+                found.append(int(pid))
+    return found
+
+
+def has_stopped(pid):
+    """All of its threads stand still, or are no more."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as stat:
+                if stat.read().rpartition(b")")[2].split()[0] not in (b"T", b"Z", b"X"):
+                    return False
+    return True
+
+
+def stop_all(pids):
+    """Stops them, all of their threads, so that they can be killed as if at once. One that waits for another of them, in the
+    kernel, stops when it is killed."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + 10 * PROMPT
+    while not all(map(has_stopped, pids)) and time.monotonic() < end:
+        time.sleep(0.002)
+
+
 def processor_time(process):
     """Seconds that it has used, also when it has ended and nobody has waited for it."""
     with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as line:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "config.h"
 
-#include "lib/verify/parts.h"
+#include "lib/image/parts.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +14,13 @@
 #include "lib/stream/spool.h"
 
 #define READ_SIZE 262144u
+
+/* What is not asked for more than its index says; and what any bootstrap may have. */
+#define SIZE_SMALL (UINT64_C(64) << 20)
+#define SIZE_LARGE (UINT64_C(1) << 30)
+/* Beyond that, bytes for each that is stored. Ours have some tens; a file that is nearly all hole
+ * has 2,000, and needs to be one of 64 TiB. zstd can have 30,000. */
+#define RATIO_MAX 1024
 
 struct image_source *parts_open_image(const char *spec, const struct registry_options *registry,
 	const struct platform *wanted, struct error **err)
@@ -108,12 +115,61 @@ static int check_digest(int fd, const struct image_layer *l, struct error **err)
 	return error_hint(err, "copying the image again: the blob is damaged");
 }
 
+static int check_super(const struct device *d, struct error **err)
+{
+	uint8_t block[EROFS_BLOCK_SIZE];
+	struct erofs_super super;
+	struct fault fault;
+
+	if (device_read(d, 0, block, sizeof(block), err) < 0)
+		return -1;
+	if (erofs_super_decode(&super, block, &fault) < 0)
+		return error_set(err, 0, "byte %" PRIu64 ": %s", fault.offset, fault.what);
+	if (device_size(d) / EROFS_BLOCK_SIZE == super.blocks)
+		return 0;
+	return error_set(err, 0,
+		"its superblock counts %" PRIu32 " blocks, its chunk index %" PRIu64, super.blocks,
+		device_size(d) / EROFS_BLOCK_SIZE);
+}
+
+static int check_size(const struct device *d, const struct image_layer *l, struct error **err)
+{
+	uint64_t size = device_size(d);
+
+	if (size <= SIZE_SMALL)
+		return 0;
+	if (size > SIZE_LARGE && size / RATIO_MAX > l->size)
+		error_set(err, 0,
+			"its %" PRIu64 " bytes would be %" PRIu64 " when inflated, more than %d "
+			"times as many",
+			l->size, size, RATIO_MAX);
+	else if (check_super(d, err) == 0)
+		return 0;
+	return error_wrap(err, "%s, the bootstrap", l->name);
+}
+
+static struct device *open_compressed(struct image_source *src, const struct image_layer *l,
+	struct frame_cache *cache, struct error **err)
+{
+	CLEANUP_DEVICE struct device *d = image_device_open(src, l, cache, err);
+
+	return d && check_size(d, l, err) == 0 ? take_ptr(d) : NULL;
+}
+
+int parts_check_inflated(struct image_source *src, const struct image_layer *l, struct error **err)
+{
+	CLEANUP_FRAME_CACHE struct frame_cache *cache = frame_cache_new(1);
+	CLEANUP_DEVICE struct device *d = open_compressed(src, l, cache, err);
+
+	return d ? 0 : -1;
+}
+
 /* A compressed one, to a file; each frame is verified. */
 static int inflate_bootstrap(
 	struct image_source *src, const struct image_layer *l, struct error **err)
 {
 	CLEANUP_FRAME_CACHE struct frame_cache *cache = frame_cache_new(1);
-	struct device *device = image_device_open(src, l, cache, err);
+	struct device *device = open_compressed(src, l, cache, err);
 	CLEANUP_STREAM struct stream *s = NULL;
 	uint64_t size;
 

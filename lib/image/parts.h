@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The parts of a converted image, each against its descriptor. */
-#ifndef VERIFY_PARTS_H
-#define VERIFY_PARTS_H
+#ifndef IMAGE_PARTS_H
+#define IMAGE_PARTS_H
 
 #include "lib/bootstrap/read.h"
 #include "lib/image/erofs.h"
@@ -30,6 +30,13 @@ struct bootstrap *parts_open_bootstrap(
 
 /* The same for one that parts_bootstrap_fd() or a store has given. */
 struct bootstrap *parts_open_verified(int fd, const struct image_layer *l, struct error **err);
+
+/*
+ * Before a compressed bootstrap is inflated, to whatever place: is it as large as its superblock
+ * says, and no larger than what is stored of it can be? A few bytes can stand for many, and what
+ * they are is seen by the validator only when all of them lie there. Its first frame is read.
+ */
+int parts_check_inflated(struct image_source *src, const struct image_layer *l, struct error **err);
 
 /*
  * The bootstrap, uncompressed, as a file of its own, for those who verify its digest themselves: a

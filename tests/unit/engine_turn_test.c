@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/* Of what has come, what was asked for first is worked on first, and what is waited for at once. */
+#include "config.h"
+
+#include "lib/serve/engine/part.h"
+#include "tests/unit/engine_fixture.h"
+
+enum { FETCHERS = 5 };
+
+/*
+ * Two have a turn; the others wait for one, of runs 12, 10 and 11. Each has one frame, in the midst
+ * of the others'.
+ */
+struct scene {
+	struct engine e; /* first */
+	struct served_blob blob;
+	struct fetcher f[FETCHERS];
+	struct flight flights[FETCHERS];
+	atomic_bool taken[FETCHERS]; /* by their threads */
+};
+
+static void *wait_for_turn(void *arg)
+{
+	struct fetcher *f = arg;
+	struct scene *s = (struct scene *)f->engine;
+
+	turn_take(f);
+	s->taken[f - s->f] = true;
+	return NULL;
+}
+
+/* It is over: its thread has got so far. */
+static void give(struct scene *s, unsigned i)
+{
+	EVENTUALLY(s->taken[i]);
+	turn_give(&s->f[i]);
+}
+
+static unsigned waiting(struct scene *s)
+{
+	struct fetcher *f;
+	unsigned n = 0;
+
+	pthread_mutex_lock(&s->e.lock);
+	TAILQ_FOREACH(f, &s->e.for_turn, of_turn)
+	n++;
+	pthread_mutex_unlock(&s->e.lock);
+	return n;
+}
+
+static bool has_turn(struct scene *s, unsigned i)
+{
+	bool turn;
+
+	pthread_mutex_lock(&s->e.lock);
+	turn = s->f[i].turn;
+	pthread_mutex_unlock(&s->e.lock);
+	return turn;
+}
+
+static void scene_begin(struct scene *s)
+{
+	static const uint64_t numbers[FETCHERS] = { 1, 2, 12, 10, 11 };
+
+	*s = (struct scene){ .e.processors = 2 };
+	pthread_mutex_init(&s->e.lock, NULL);
+	TAILQ_INIT(&s->e.for_turn);
+	s->blob.engine = &s->e;
+	for (uint32_t i = 0; i < FETCHERS; i++) {
+		struct fetcher *f = &s->f[i];
+
+		f->engine = &s->e;
+		f->run = (struct run){ .blob = &s->blob, .level = PREFETCH };
+		f->run.number = numbers[i];
+		f->run.end = FETCHERS * 10;
+		TAILQ_INIT(&s->flights[i].waiters);
+		s->flights[i].frame = i * 10;
+		f->run.flights[f->run.n++] = &s->flights[i];
+		pthread_cond_init(&f->called, NULL);
+		must(pthread_create(&f->thread, NULL, wait_for_turn, f) == 0, NULL);
+		EVENTUALLY(i < 2 ? has_turn(s, i) : waiting(s) == i - 1);
+	}
+	CHECK(has_turn(s, 0) && has_turn(s, 1));
+	CHECK_U64(waiting(s), 3);
+}
+
+static void scene_end(struct scene *s)
+{
+	for (unsigned i = 0; i < FETCHERS; i++) {
+		if (has_turn(s, i))
+			give(s, i);
+		pthread_join(s->f[i].thread, NULL);
+		pthread_cond_destroy(&s->f[i].called);
+	}
+	pthread_mutex_destroy(&s->e.lock);
+}
+
+static void the_first_begun_is_the_first_to_be_worked_on(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	give(&s, 0);
+	CHECK(has_turn(&s, 3) && !has_turn(&s, 2) && !has_turn(&s, 4));
+	give(&s, 3);
+	CHECK(has_turn(&s, 4) && !has_turn(&s, 2));
+	give(&s, 1);
+	CHECK(has_turn(&s, 2));
+	scene_end(&s);
+}
+
+static void what_somebody_waits_for_does_not_wait(void)
+{
+	struct fetcher more = { 0 };
+	struct scene s;
+
+	scene_begin(&s);
+	pthread_mutex_lock(&s.e.lock);
+	turn_hurry_locked(&s.blob, 25); /* nobody's */
+	turn_hurry_locked(&s.blob, 20);
+	pthread_mutex_unlock(&s.e.lock);
+	CHECK(has_turn(&s, 2) && !has_turn(&s, 3) && !has_turn(&s, 4));
+	give(&s, 0); /* two are still at it */
+	CHECK(!has_turn(&s, 3));
+	more.engine = &s.e;
+	more.run.level = DEMAND;
+	turn_take(&more); /* or hang here */
+	turn_give(&more);
+	give(&s, 1);
+	CHECK(has_turn(&s, 3));
+	give(&s, 2);
+	CHECK(has_turn(&s, 4));
+	scene_end(&s);
+}
+
+int main(void)
+{
+	alarm(300); /* who is never answered hangs */
+	RUN(the_first_begun_is_the_first_to_be_worked_on);
+	RUN(what_somebody_waits_for_does_not_wait);
+	return tap_done();
+}
