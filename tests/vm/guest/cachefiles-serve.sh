@@ -14,7 +14,9 @@ mkdir -p /mnt/a /mnt/b /mnt/c /disk/small
 
 start_daemon() # STORE OPTION...
 {
-	erofs-convert serve --store "$1" --transport cachefiles --socket $socket --debug >>/tmp/daemon.log 2>&1 &
+	in=$1
+	shift
+	erofs-convert serve --store "$in" --transport cachefiles --socket $socket --debug "$@" >>/tmp/daemon.log 2>&1 &
 	daemon=$!
 	wait_for 120 test -S $socket || { cat /tmp/daemon.log; return 1; }
 	wait_for 120 erofs-convert status --socket $socket || { cat /tmp/daemon.log; return 1; }
@@ -152,6 +154,50 @@ done
 was_culled() { test "$(find /disk/small/store/cachefiles/cache -name 'D*' | wc -l)" -lt 6; }
 check "the first ones were culled" was_culled
 check "that daemon ends" stop_daemon
+
+# --- limits and tag of the configuration ---
+rm -rf /disk/small/store # so that there is room, by the kernel's own limits
+start_with() # MEMBERS
+{
+	echo "{\"cachefiles\": {$1}}" >/tmp/serve.json
+	start_daemon /disk/small/store --config /tmp/serve.json
+}
+# The first directory of the cache is too much already.
+has_no_room() # MEMBERS
+{
+	echo "{\"cachefiles\": {$1}}" >/tmp/serve.json
+	fails timeout 120 erofs-convert serve --store /disk/small/store --transport cachefiles --socket $socket \
+		--config /tmp/serve.json 2>/tmp/refused.log || return 1
+	cat /tmp/refused.log
+	grep -q 'less than bstop' /tmp/refused.log
+}
+blobs_are() { test "$(find /disk/small/store/cachefiles/cache -name 'D*' | grep -c '/D.\{64\}$')" = "$1"; }
+used_and_left() # WHEN
+{
+	check "an image is mounted $1" mount_image piece1:t /mnt/a --prefetch none
+	check "it can be read $1" sum_is /mnt/a/data /share/sums/piece1
+	check "it is unmounted $1" umount /mnt/a
+	check "it is gone $1" wait_for 60 has_mounts 0
+}
+check "a daemon has a tag of its own" start_with '"tag": "mine"'
+check "the kernel knows the tag" grep -q ' mine$' /proc/fs/fscache/caches
+used_and_left "while there is room"
+sleep 5 # it is looked every other second
+check "its blob stays in the cache" blobs_are 1
+check "the daemon with a tag ends" stop_daemon
+check "a daemon has bcull and brun" start_with '"bstop": 0, "bcull": 98, "brun": 99'
+used_and_left "with less than bcull of the blocks free"
+check "its blob is culled for bcull and brun" wait_for 60 blobs_are 0
+check "the daemon with bcull and brun ends" stop_daemon
+check "no cache is made with less than bstop of the blocks free" has_no_room '"bstop": 97, "bcull": 98, "brun": 99'
+mkdir /disk/small/many
+# shellcheck disable=SC2046
+(cd /disk/small/many && touch $(seq 2000)) # of some 28,000
+check "a daemon has fcull and frun" start_with '"fstop": 0, "fcull": 98, "frun": 99'
+used_and_left "with less than fcull of the files free"
+check "its blob is culled for fcull and frun" wait_for 60 blobs_are 0
+check "the daemon with fcull and frun ends" stop_daemon
+check "no cache is made with less than fstop of the files free" has_no_room '"fstop": 97, "fcull": 98, "frun": 99'
 
 # --- without a daemon ---
 mount_alone() { erofs-convert mount --debug --store $store --plain-http "docker://$registry/$1" "$2" 2>/tmp/alone.log; }
