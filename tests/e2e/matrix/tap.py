@@ -26,6 +26,8 @@ import traceback
 # A shell's background job has it ignored, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+PATIENCE = 120  # seconds until what must happen has not
+
 
 class Skip(Exception):
     """The test cannot say anything here; the text says why."""
@@ -47,6 +49,17 @@ def expect(condition, text, *details):
 def expect_equal(what, want, seen):
     if want != seen:
         fail(what, f"expected: {show(want)}", f"seen:     {show(seen)}")
+
+
+def wait_for(what, happened, limit=PATIENCE):
+    """What happened() returns, once that is true. The last look begins after the limit: one may take long."""
+    end = time.monotonic() + limit
+    while True:
+        late, seen = time.monotonic() >= end, happened()
+        if seen:
+            return seen
+        expect(not late, f"this did not happen within {limit} s: {what}")
+        time.sleep(0.01)
 
 
 def show(value, limit=600):
