@@ -3,14 +3,15 @@
 
 #include "lib/serve/holder/presence.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "lib/serve/holder/shared_table.h"
+
+_Static_assert(offsetof(struct presence, magic) == 0, "as of all shared tables");
 _Static_assert(
 	(PRESENCE_SETS & (PRESENCE_SETS - 1)) == 0 && (PRESENCE_NOTES & (PRESENCE_NOTES - 1)) == 0,
 	"indexed by masks, the notes modulo 2^32");
@@ -19,53 +20,16 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 
 /* ---- the memory ---- */
 
-static struct presence *map(int fd)
-{
-	void *p = mmap(NULL, sizeof(struct presence), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 struct presence *presence_map(int fd)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct presence *p;
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return NULL;
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || st.st_size != sizeof(struct presence)) {
-		errno = EINVAL;
-		return NULL;
-	}
-	p = map(fd);
-	if (p && p->magic != PRESENCE_MAGIC) {
-		munmap(p, sizeof(*p));
-		errno = EINVAL;
-		return NULL;
-	}
-	return p;
+	return shared_table_map(fd, sizeof(struct presence), PRESENCE_MAGIC);
 }
 
+/* Zeros are entries that are not in use. */
 int presence_create(void)
 {
-	int fd = memfd_create("erofs-convert-presence", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	struct presence *p;
-
-	if (fd < 0)
-		return -1;
-	if (ftruncate(fd, sizeof(*p)) < 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
-		!(p = map(fd))) {
-		int code = errno;
-
-		close(fd);
-		errno = code;
-		return -1;
-	}
-	p->magic = PRESENCE_MAGIC; /* zeros are entries that are not in use */
-	munmap(p, sizeof(*p));
-	return fd;
+	return shared_table_create(
+		"erofs-convert-presence", sizeof(struct presence), PRESENCE_MAGIC);
 }
 
 /* ---- files ---- */
