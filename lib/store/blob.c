@@ -128,7 +128,8 @@ static enum take take(struct store_blob *b, map_fault *why, struct error **err)
 		t = read_map(b, why);
 	if (t == TAKE_DONE)
 		t = open_cache(b, why, err);
-	if (t == TAKE_DONE && b->shy && !store_blob_is_complete(b) && blob_is_watched(b->cache_fd))
+	if (t == TAKE_DONE && b->shy && !store_blob_is_complete(b) &&
+		store_is_others(b->store, b->cache_fd))
 		t = TAKE_BUSY; /* its filler has died, who watches has not */
 	if (t != TAKE_DONE) {
 		blob_close_files(b);
@@ -290,6 +291,8 @@ void store_blob_close(struct store_blob *b)
 	if (b->filling && !interrupt_pending() && store_blob_sync(b, &err) < 0)
 		log_debug("%s", err->msg);
 	blob_end_filling(b);
+	if (b->watched)
+		store_disown(b->store, b->cache_fd);
 	blob_close_files(b);
 	pthread_rwlock_destroy(&b->writing);
 	pthread_mutex_destroy(&b->sync_lock);

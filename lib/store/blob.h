@@ -15,6 +15,7 @@ struct store_blob {
 	char *path; /* of the cache */
 	bool private; /* which has no name */
 	bool shy; /* of files that another process watches */
+	bool watched; /* it is our own: store_own() */
 	int cache_fd; /* flock() shared: in use */
 	/* flock() exclusive: the filler. -1: the blob was complete when it was opened, or another
 	 * process is its filler. Then the cache is a private copy without a name, or (`next`) the
@@ -45,8 +46,6 @@ struct store_blob {
 
 void blob_close_files(struct store_blob *b);
 
-/* Has another process a mark on it: store_blob_watch()? */
-bool blob_is_watched(int cache_fd);
 /* Somebody else fills it: keep what is read for this process alone. */
 int blob_become_private(struct store_blob *b, struct error **err);
 /* Or write to the same cache, without its map; where that is watched, become private. */

@@ -114,8 +114,8 @@ static int check_version(const struct store *s, struct error **err)
  */
 static int check_foreign(const struct store *s, struct error **err)
 {
-	static const char *const known[] = { ".", "..", "lock", "aside", "mounts", VERSION_NAME,
-		"rw", "lost+found" };
+	static const char *const known[] = { ".", "..", "lock", "owner", "aside", "mounts",
+		VERSION_NAME, "rw", "lost+found" };
 	bool blobs = false, foreign = false;
 	CLEANUP_CLOSEDIR DIR *d = store_opendir(s->fd);
 	struct dirent *e;
@@ -167,6 +167,13 @@ static int write_version(struct store *s, struct error **err)
 	return 0;
 }
 
+static int open_lock(const struct store *s, const char *name, struct error **err)
+{
+	int fd = openat(s->fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	return fd < 0 ? error_set(err, errno, "cannot open %s/%s", s->dir, name) : fd;
+}
+
 static int open_inside(struct store *s, int at, struct error **err)
 {
 	int have;
@@ -179,9 +186,10 @@ static int open_inside(struct store *s, int at, struct error **err)
 	have = check_version(s, err);
 	if (have < 0 || (!have && check_foreign(s, err) < 0))
 		return -1;
-	s->lock_fd = openat(s->fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (s->lock_fd < 0)
-		return error_set(err, errno, "cannot open %s/lock", s->dir);
+	s->lock_fd = open_lock(s, "lock", err);
+	s->owner_fd = s->lock_fd < 0 ? -1 : open_lock(s, "owner", err);
+	if (s->owner_fd < 0)
+		return -1;
 	s->aside_fd = open_dir(s, "aside", err);
 	s->blobs_fd = s->aside_fd < 0 ? -1 : open_dir(s, "blobs", err);
 	if (s->blobs_fd < 0)
@@ -193,8 +201,9 @@ struct store *store_open_at(int at, const char *dir, uint64_t limit, struct erro
 {
 	CLEANUP_STORE struct store *s = xzalloc(sizeof(*s));
 
-	s->fd = s->blobs_fd = s->aside_fd = s->lock_fd = -1;
+	s->fd = s->blobs_fd = s->aside_fd = s->lock_fd = s->owner_fd = -1;
 	pthread_mutex_init(&s->mutex, NULL);
+	pthread_mutex_init(&s->own_mutex, NULL);
 	s->limit = limit;
 	s->dir = xstrdup(dir);
 	return open_inside(s, at, err) < 0 ? NULL : take_ptr(s);
@@ -227,7 +236,10 @@ void store_close(struct store *s)
 	cleanup_fd_(&s->blobs_fd);
 	cleanup_fd_(&s->aside_fd);
 	cleanup_fd_(&s->lock_fd);
+	cleanup_fd_(&s->owner_fd);
 	pthread_mutex_destroy(&s->mutex);
+	pthread_mutex_destroy(&s->own_mutex);
+	free(s->own);
 	free(s->dir);
 	free(s);
 }

@@ -17,6 +17,11 @@ struct store {
 	int lock_fd; /* flock(): the other processes' turn (lock.h); says what is promised
 			(reserve.c) */
 	pthread_mutex_t mutex; /* the other threads' turn, for they share lock_fd */
+
+	int owner_fd; /* locks on inodes' numbers: owner.c */
+	pthread_mutex_t own_mutex; /* for those below */
+	uint64_t *own; /* inodes that this process has asked for */
+	size_t n_own, cap_own;
 };
 
 /* Look through a directory, from its beginning; NULL with errno. */

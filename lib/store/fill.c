@@ -27,6 +27,19 @@ bool store_blob_has(const struct store_blob *b, uint32_t frame)
 	return word >> frame % 64 & 1;
 }
 
+uint32_t store_blob_next_absent(const struct store_blob *b, uint32_t from, uint32_t end)
+{
+	for (uint32_t i = from; b->bits && i < end && i < b->map.n_frames; i = (i | 63) + 1) {
+		uint64_t word = atomic_load_explicit(&b->bits[i / 64], memory_order_acquire);
+		uint64_t absent = ~word & UINT64_MAX << i % 64;
+		uint32_t found = (i & ~63u) + (absent ? (uint32_t)__builtin_ctzll(absent) : 64);
+
+		if (absent)
+			return found < end ? found : end;
+	}
+	return end;
+}
+
 uint32_t store_blob_present(const struct store_blob *b)
 {
 	return atomic_load(&b->present);

@@ -11,32 +11,16 @@
 #include "lib/store/blob.h"
 #include "lib/store/lock.h"
 
-/* No more than one byte is locked, behind all data: flock() on the same file means something else.
- */
-static struct flock watch_lock(short type)
-{
-	return (struct flock){
-		.l_type = type, .l_whence = SEEK_SET, .l_start = INT64_MAX - 1, .l_len = 1
-	};
-}
-
-bool blob_is_watched(int cache_fd)
-{
-	struct flock l = watch_lock(F_WRLCK);
-
-	return fcntl(cache_fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
-}
-
 int store_blob_watch(struct store_blob *b, struct error **err)
 {
-	struct flock l = watch_lock(F_WRLCK);
 	char digest[DIGEST_MAX_STR];
 
 	if (!b->bits) /* of a complete one there is nothing to be asked */
 		return 0;
-	if (!b->private && fcntl(b->cache_fd, F_OFD_SETLK, &l) == 0)
+	b->watched = b->watched || (!b->private && store_own(b->store, b->cache_fd) == 0);
+	if (b->watched)
 		return 0;
-	if (!b->private && errno != EAGAIN && errno != EACCES)
+	if (!b->private && errno != EWOULDBLOCK)
 		return error_set(err, errno, "cannot lock %s", b->path);
 	error_set(err, 0, "blob %s: another process fills it", digest_format(&b->digest, digest));
 	return error_hint(err, "again when that process is done with it, or another --transport");
@@ -92,7 +76,7 @@ int blob_become_guest(struct store_blob *b, struct error **err)
 		return error_set(err, errno, "cannot open %s", b->path);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != b->map.size)
 		return error_set(err, 0, "%s is not what its map says", b->path);
-	if (blob_is_watched(b->cache_fd)) {
+	if (store_is_others(b->store, b->cache_fd)) {
 		blob_close_files(b);
 		return blob_become_private(b, err);
 	}

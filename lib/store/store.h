@@ -46,6 +46,25 @@ void store_close(struct store *s); /* after its blobs; NULL is allowed */
 /* Its absolute path. */
 const char *store_dir(const struct store *s);
 
+/*
+ * Files and directories of the store may be a daemon's own: others keep away from them. They stay
+ * so until they are given back, or until the last copy of store_owner_fd() is closed: whoever has
+ * one keeps them for the daemon while its process is replaced by the next, which goes on with all
+ * of them. 0, or -1 with errno: EWOULDBLOCK when another daemon has it. On any thread.
+ */
+int store_own(struct store *s, int fd);
+void store_disown(struct store *s, int fd);
+bool store_is_others(const struct store *s, int fd);
+int store_owner_fd(const struct store *s);
+/*
+ * Go on with what was the own of a former process, whose store_owner_fd() this is; it is taken over
+ * before anything is owned. False: it is of another store, or of one that has been made anew, and
+ * was closed.
+ */
+bool store_go_on_as(struct store *s, int fd);
+/* Give back what only the former process has asked for. */
+void store_disown_rest(struct store *s);
+
 /* What a blob is, and which of the store's caches it has: each spec one of its own. */
 struct store_spec {
 	struct digest digest; /* of the blob as stored in the registry: its name */
@@ -80,9 +99,9 @@ struct store_blob *store_blob_open_now(
 struct store_blob *store_blob_open_shared(
 	struct store *s, const struct store_spec *spec, struct error **err);
 /*
- * From now on, until the handle is closed, whoever reads or writes the cache waits for this
- * process, for it has a mark on the file (fanotify(7)): other processes that open the blob keep
- * away from that file. -1 when another process watches it, or the cache is a private copy.
+ * From now on, until the handle is closed (store_own()), whoever reads or writes the cache waits
+ * for this process, for it has a mark on the file (fanotify(7)): other processes that open the blob
+ * keep away from that file. -1 when another process watches it, or the cache is a private copy.
  */
 int store_blob_watch(struct store_blob *b, struct error **err);
 /*
@@ -117,6 +136,8 @@ uint64_t store_blob_size(const struct store_blob *b);
 
 /* On any thread. */
 bool store_blob_has(const struct store_blob *b, uint32_t frame);
+/* The first of [from, end) that it has not, or `end`. */
+uint32_t store_blob_next_absent(const struct store_blob *b, uint32_t from, uint32_t end);
 bool store_blob_is_complete(const struct store_blob *b);
 uint32_t store_blob_present(const struct store_blob *b); /* how many frames */
 

@@ -242,6 +242,27 @@ static void what_is_detached_is_not_known_and_what_is_attached_again_is(void)
 	end_alone(&s);
 }
 
+/* The thread that answers looks at the rest. */
+static void of_a_large_file_all_is_known_after_a_while(void)
+{
+	enum { FAR = 1100 * G };
+	struct serving s;
+
+	serve_alone(&s, 10000, DEADLINE);
+	CHECK(s.shared[0].size > FAR + G);
+	need(&s, 0, G);
+	need(&s, FAR, G);
+	s.transport->detach(s.transport, &s.shared[0]);
+	attach(&s, 0);
+	CHECK(knows(&s, 0, G) && !knows(&s, FAR, G));
+	start_transport(&s);
+	EVENTUALLY(knows(&s, FAR, G));
+	tell_changed(&s, 0, UINT64_MAX); /* it waits for news by now, or soon */
+	EVENTUALLY(knows(&s, FAR, G));
+	CHECK(!knows(&s, 2 * G, 1));
+	end_alone(&s);
+}
+
 static void what_is_complete_is_forgotten(void)
 {
 	struct serving s;
@@ -405,6 +426,7 @@ int main(void)
 	RUN(nothing_is_known_before_it_is_written);
 	RUN(what_a_failed_sync_loses_is_not_known);
 	RUN(what_is_detached_is_not_known_and_what_is_attached_again_is);
+	RUN(of_a_large_file_all_is_known_after_a_while);
 	RUN(what_is_complete_is_forgotten);
 	RUN(a_former_workers_table_is_taken_over);
 	RUN(a_table_that_is_damaged_harms_no_worker);

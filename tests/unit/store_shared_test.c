@@ -7,6 +7,8 @@
 
 #include "tests/unit/store_fixture.h"
 
+#include "lib/store/blob.h"
+
 static struct store_blob *open_shared(struct store *s, const struct store_spec *spec)
 {
 	CLEANUP_ERROR struct error *err = NULL;
@@ -123,6 +125,7 @@ static void a_cache_that_another_process_watches_is_kept_away_from(void)
 	CLEANUP_ERROR struct error *err = NULL;
 	const struct store_spec spec = spec_of(1);
 	FIXTURE f = begin(0);
+	CLEANUP_STORE struct store *others = open_store(f.at, 0);
 	struct store_blob *filler = open_blob(f.s, &spec), *other;
 	CLEANUP_FREE char *cache = path_of(&f, &spec, "cache");
 	struct stat st;
@@ -130,7 +133,7 @@ static void a_cache_that_another_process_watches_is_kept_away_from(void)
 	put(filler, &spec, 2);
 	sync_blob(filler);
 	CHECK(store_blob_watch(filler, &err) == 0 && store_blob_watch(filler, &err) == 0);
-	other = open_shared(f.s, &spec);
+	other = open_shared(others, &spec);
 	CHECK(fstat(store_blob_fd(other), &st) == 0 && st.st_ino != inode_of(cache));
 	CHECK_U64(inode_of(store_blob_path(other)), st.st_ino); /* who mounts it goes by that */
 	CHECK_U64(store_blob_present(other), 0);
@@ -142,27 +145,140 @@ static void a_cache_that_another_process_watches_is_kept_away_from(void)
 	CHECK(store_blob_watch(other, &err) < 0 && err->hint != NULL);
 	store_blob_close(other);
 	store_blob_close(filler);
-	other = open_shared(f.s, &spec);
+	other = open_shared(others, &spec);
 	CHECK(fstat(store_blob_fd(other), &st) == 0 && st.st_ino == inode_of(cache));
 	CHECK_U64(store_blob_present(other), 1);
 	store_blob_close(other);
 }
 
-/* The mark stays when the filler dies; who has the descriptor may be another process. */
+/* The mark stays when the filler dies; who watches may be another process. */
 static void nor_does_anybody_fill_it_after_its_filler(void)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 	const struct store_spec spec = spec_of(1);
 	FIXTURE f = begin(0);
+	CLEANUP_STORE struct store *others = open_store(f.at, 0);
 	struct store_blob *filler = open_blob(f.s, &spec), *guest = open_shared(f.s, &spec), *other;
 
 	CHECK(store_blob_watch(guest, &err) == 0);
 	store_blob_close(filler);
-	other = open_shared(f.s, &spec);
+	other = open_shared(others, &spec);
 	put(other, &spec, 3);
 	CHECK(!is_right(guest, &spec, 3));
 	store_blob_close(other);
 	store_blob_close(guest);
+}
+
+/* --- from a process that was killed to the next --- */
+
+/* Its descriptors are closed but for what its holder has: that one. */
+static int kill_store(struct fixture *f)
+{
+	int kept = dup(store_owner_fd(f->s));
+
+	CHECK(kept >= 0);
+	store_close(f->s);
+	f->s = open_store(f->at, 0);
+	return kept;
+}
+
+static int make_file(const struct fixture *f, const char *name)
+{
+	CLEANUP_FREE char *path = xasprintf("%s/mounts-%s", f->at, name);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+static void what_is_ones_own_stays_so_while_somebody_keeps_the_descriptor(void)
+{
+	FIXTURE f = begin(0);
+	CLEANUP_STORE struct store *others = open_store(f.at, 0);
+	CLEANUP_FD int a = make_file(&f, "a"), b = make_file(&f, "b");
+	int kept;
+
+	CHECK(store_own(f.s, a) == 0 && store_own(f.s, a) == 0);
+	CHECK(store_is_others(others, a) && !store_is_others(others, b));
+	CHECK(!store_is_others(f.s, a));
+	CHECK(store_own(others, a) < 0 && errno == EWOULDBLOCK);
+	kept = kill_store(&f);
+	CHECK(store_is_others(others, a));
+	CHECK(store_own(others, a) < 0 && errno == EWOULDBLOCK);
+	CHECK(store_go_on_as(f.s, kept));
+	CHECK(!store_is_others(f.s, a) && store_is_others(others, a));
+	CHECK(store_own(f.s, a) == 0);
+	store_disown(f.s, a);
+	CHECK(!store_is_others(others, a) && store_own(others, a) == 0);
+	CHECK(store_own(f.s, a) < 0 && errno == EWOULDBLOCK);
+	store_close(f.s); /* nobody keeps it */
+	f.s = open_store(f.at, 0);
+	store_disown_rest(f.s); /* there is nothing */
+	CHECK(store_own(f.s, b) == 0);
+}
+
+static void what_nobody_asks_for_again_is_given_back_and_the_rest_is_not(void)
+{
+	enum { N = 9 };
+	FIXTURE f = begin(0);
+	CLEANUP_STORE struct store *others = open_store(f.at, 0);
+	int fds[N];
+
+	for (int i = 0; i < N; i++) {
+		CLEANUP_FREE char *name = xasprintf("%d", i);
+
+		fds[i] = make_file(&f, name);
+		CHECK(store_own(f.s, fds[i]) == 0);
+	}
+	CHECK(store_go_on_as(f.s, kill_store(&f)));
+	for (int i = N - 2; i > 0; i -= 3)
+		CHECK(store_own(f.s, fds[i]) == 0);
+	store_disown_rest(f.s);
+	for (int i = 0; i < N; i++) {
+		CHECK(store_is_others(others, fds[i]) == (i % 3 == 1));
+		close(fds[i]);
+	}
+}
+
+static void another_stores_descriptor_is_not_taken(void)
+{
+	FIXTURE f = begin(0);
+	FIXTURE g = begin(0);
+	CLEANUP_FD int a = make_file(&f, "a");
+	int kept = dup(store_owner_fd(g.s));
+
+	CHECK(!store_go_on_as(f.s, kept));
+	CHECK(fcntl(kept, F_GETFD) < 0);
+	CHECK(store_own(f.s, a) == 0);
+}
+
+/* The former process has marks; its successor is no stranger to them. */
+static void a_watched_blob_is_opened_again_by_the_next_process(void)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	const struct store_spec spec = spec_of(1);
+	FIXTURE f = begin(0);
+	CLEANUP_STORE struct store *others = open_store(f.at, 0);
+	struct store_blob *filler = open_blob(f.s, &spec), *other;
+	CLEANUP_FREE char *cache = path_of(&f, &spec, "cache");
+	struct stat st;
+	int kept = dup(store_owner_fd(f.s));
+
+	CHECK(store_blob_watch(filler, &err) == 0);
+	filler->watched = false; /* it is killed: nobody gives anything back */
+	store_blob_close(filler);
+	other = open_shared(others, &spec);
+	CHECK(fstat(store_blob_fd(other), &st) == 0 && st.st_ino != inode_of(cache));
+	store_close(f.s);
+	f.s = open_store(f.at, 0);
+	CHECK(store_go_on_as(f.s, kept));
+	filler = open_shared(f.s, &spec);
+	CHECK(fstat(store_blob_fd(filler), &st) == 0 && st.st_ino == inode_of(cache));
+	CHECK(store_blob_watch(filler, &err) == 0);
+	store_disown_rest(f.s);
+	CHECK(store_is_others(others, store_blob_fd(filler)));
+	store_blob_close(filler);
+	store_blob_close(other);
 }
 
 static void what_is_complete_needs_no_filler(void)
@@ -218,6 +334,10 @@ int main(void)
 	RUN(a_guest_does_not_believe_a_damaged_map);
 	RUN(a_cache_that_another_process_watches_is_kept_away_from);
 	RUN(nor_does_anybody_fill_it_after_its_filler);
+	RUN(what_is_ones_own_stays_so_while_somebody_keeps_the_descriptor);
+	RUN(what_nobody_asks_for_again_is_given_back_and_the_rest_is_not);
+	RUN(another_stores_descriptor_is_not_taken);
+	RUN(a_watched_blob_is_opened_again_by_the_next_process);
 	RUN(what_is_complete_needs_no_filler);
 	RUN(a_store_is_opened_through_a_descriptor);
 	RUN(a_file_is_in_use_while_somebody_has_it_open);

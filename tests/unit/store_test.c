@@ -13,13 +13,13 @@
 
 static void a_store_is_made_with_its_parents_for_its_owner_alone(void)
 {
-	static const char *const files[] = { "lock", "version" };
+	static const char *const files[] = { "lock", "owner", "version" };
 	FIXTURE f = begin(0);
 	struct stat st;
 
 	CHECK(stat(f.at, &st) == 0);
 	CHECK_U64(st.st_mode & 07777, 0700);
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		CLEANUP_FREE char *path = xasprintf("%s/%s", f.at, files[i]);
 
 		CHECK(stat(path, &st) == 0);
@@ -180,6 +180,42 @@ static void bits_are_there_again_after_closing(void)
 		CHECK(!store_blob_has(b, i) || is_right(b, &spec, i));
 	}
 	CHECK(!store_blob_has(b, N_FRAMES) && !store_blob_has(b, UINT32_MAX));
+	store_blob_close(b);
+}
+
+/* Against a look at each frame, from and to all places. */
+static void check_next_absent(const struct store_blob *b, uint32_t n)
+{
+	for (uint32_t from = 0; from <= n; from++)
+		for (uint32_t end = from; end <= n; end++) {
+			uint32_t i = from;
+
+			while (i < end && store_blob_has(b, i))
+				i++;
+			CHECK_U64(store_blob_next_absent(b, from, end), i);
+		}
+}
+
+static void the_next_frame_that_is_absent_is_found(void)
+{
+	FIXTURE f = begin(0);
+	struct store_spec spec = spec_of(1);
+	struct store_blob *b;
+
+	spec.n_frames = 200;
+	spec.size = 200 * FRAME;
+	b = open_blob(f.s, &spec);
+	check_next_absent(b, 200);
+	for (uint32_t i = 3; i < 200; i++)
+		if (i != 63 && i != 64 && i != 130)
+			put(b, &spec, i);
+	check_next_absent(b, 200);
+	for (uint32_t i = 0; i < 200; i++)
+		put(b, &spec, i);
+	check_next_absent(b, 200);
+	store_blob_close(b);
+	b = open_blob(f.s, &spec); /* complete */
+	check_next_absent(b, 200);
 	store_blob_close(b);
 }
 
@@ -734,6 +770,7 @@ int main(void)
 	RUN(the_default_place_follows_the_users_variables);
 	RUN(a_new_blob_is_empty_and_has_its_size);
 	RUN(bits_are_there_again_after_closing);
+	RUN(the_next_frame_that_is_absent_is_found);
 	RUN(a_complete_blob_is_shared_and_not_written_again);
 	RUN(a_frame_outside_of_its_blob_is_refused);
 	RUN(odd_specs_are_refused);

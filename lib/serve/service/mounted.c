@@ -385,9 +385,9 @@ void mounted_free(struct mounted *m, bool forget)
 	session_close(m->session);
 	image_source_free(m->image);
 	ways_close(&m->ways);
-	cleanup_fd_(&m->dir);
 	if (forget)
 		state_remove(m->service, m->id);
+	state_close_dir(m->service, &m->dir);
 	asked_free(&m->asked);
 	free(m);
 }

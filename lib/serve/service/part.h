@@ -59,8 +59,9 @@ void ways_close(struct ways *w);
 
 #define STATE_BOOTSTRAP "bootstrap"
 
-/* STORE/mounts/ID, made (0700) or opened, and locked: EWOULDBLOCK when another process has it. */
+/* STORE/mounts/ID, made (0700) or opened, and our own: EWOULDBLOCK when another daemon has it. */
 int state_open_dir(const struct service *s, const char *id, bool make, struct error **err);
+void state_close_dir(const struct service *s, int *dir);
 /* A copy of what is in `from`, which the kernel opens. */
 int state_save_bootstrap(int dir, int from, struct error **err);
 int state_copy_bootstrap(int to, int from, struct error **err);

@@ -24,7 +24,23 @@ enum {
 	MOUNTS_OF_ONE_USER = 100, /* who is not root */
 };
 
+#define KEPT_OWNER "store-owner" /* store_owner_fd() */
+
 /* ---- the start ---- */
+
+/*
+ * What is ours in the store stays so while this process is replaced: else another daemon could have
+ * marks on the same files by then, or take our mounts for its own. The descriptor may be of a store
+ * that is not there any more: then the new one takes its place.
+ */
+static int keep_own(struct service *s, struct store *store, struct error **err)
+{
+	int kept = keep_find(s->keep, KEPT_OWNER);
+
+	if (kept >= 0 && store_go_on_as(store, kept))
+		return 0;
+	return keep_put(s->keep, KEPT_OWNER, store_owner_fd(store), err);
+}
 
 static int open_store(struct service *s, const struct service_options *o, struct error **err)
 {
@@ -46,6 +62,8 @@ static int open_store(struct service *s, const struct service_options *o, struct
 	if (!store)
 		return -1;
 	s->blobs = blob_set_new(store, true);
+	if (keep_own(s, store, err) < 0)
+		return -1;
 	blob_set_deadline(s->blobs, o->deadline);
 	if (s->fanotify)
 		blob_set_add_transport(s->blobs, s->fanotify);
@@ -114,6 +132,7 @@ static int start_all(struct service *s, struct error **err)
 		else if (m->state == MOUNTED_SERVED)
 			tell(EVENT_RESTORE, m);
 	}
+	store_disown_rest(blob_set_store(s->blobs));
 	return 0;
 }
 
@@ -339,6 +358,8 @@ bool service_stop(struct service *s)
 		LIST_REMOVE(m, of_service);
 		mounted_free(m, false);
 	}
+	if (s->reaping) /* else another process may try again */
+		keep_drop(s->keep, KEPT_OWNER);
 	blob_set_free(s->blobs);
 	cleanup_fd_(&s->store_fd);
 	cleanup_fd_(&s->mounts_fd);

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -37,7 +36,7 @@ static char *secret_path(const struct service *s, const char *id)
 	return xasprintf("%s/%s.secret", s->runtime, id);
 }
 
-/* Several daemons may have one store: whoever has the mount has its directory locked. */
+/* Several daemons may have one store: whoever has the mount owns its directory. */
 int state_open_dir(const struct service *s, const char *id, bool make, struct error **err)
 {
 	CLEANUP_FD int fd = -1;
@@ -47,9 +46,16 @@ int state_open_dir(const struct service *s, const char *id, bool make, struct er
 	fd = openat(s->mounts_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, errno, "cannot open the directory of mount %s", id);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, errno, "cannot lock the directory of mount %s", id);
+	if (store_own(blob_set_store(s->blobs), fd) < 0)
+		return error_set(err, errno, "cannot own the directory of mount %s", id);
 	return take_fd(&fd);
+}
+
+void state_close_dir(const struct service *s, int *dir)
+{
+	if (*dir >= 0)
+		store_disown(blob_set_store(s->blobs), *dir);
+	cleanup_fd_(dir);
 }
 
 /* ---- files ---- */

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -88,13 +87,13 @@ static struct device_transport *open_cachefiles(struct service *s, struct error 
 
 /*
  * Two daemons that both have marks in one store wait for each other: each one's writes ask the
- * other, once it has opened its files anew. A lock on STORE/mounts says who it is.
+ * other, once it has opened its files anew. It is the one who owns STORE/mounts.
  */
 static struct device_transport *use_fanotify(struct service *s, struct error **err)
 {
 	if (!s->fanotify)
 		return no_fanotify(s, err);
-	if (flock(s->mounts_fd, LOCK_EX | LOCK_NB) == 0)
+	if (store_own(blob_set_store(s->blobs), s->mounts_fd) == 0)
 		return s->fanotify;
 	error_set(err, errno, "another daemon serves %s by fanotify",
 		store_dir(blob_set_store(s->blobs)));

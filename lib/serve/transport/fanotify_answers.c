@@ -171,10 +171,11 @@ static void follow(struct fanotify_answers *a)
 static bool wait_for_news(struct fanotify_answers *a)
 {
 	struct pollfd p[] = { { .fd = a->news, .events = POLLIN },
-		{ .fd = a->call, .events = POLLIN } };
+		{ .fd = a->call, .events = POLLIN },
+		{ .fd = fanotify_files_more(a->files), .events = POLLIN } };
 	uint64_t n;
 
-	while (poll(p, 2, -1) < 0)
+	while (poll(p, 3, -1) < 0)
 		if (errno != EINTR)
 			return false;
 	for (int i = 0; i < 2; i++)
@@ -193,6 +194,7 @@ static void *run(void *arg)
 	do {
 		follow(a);
 		fanotify_files_take_notes(a->files);
+		fanotify_files_look_on(a->files);
 		if (atomic_exchange(&a->again, false))
 			take_all(a, false);
 	} while (wait_for_news(a) && !atomic_load(&a->stop));

@@ -5,8 +5,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/serve/holder/presence.h"
 #include "lib/serve/transport/fanotify_presence.h"
@@ -18,7 +22,8 @@ struct file {
 	struct shared_blob *blob;
 	struct file *next; /* in its bucket */
 	int slot; /* of the holder's; -1: it has none */
-	pthread_mutex_t bits; /* for the slot's bits */
+	pthread_mutex_t bits; /* for the slot's bits, and the next two */
+	uint64_t look_at; /* from there on the bits are not known; UINT64_MAX: all are */
 	bool losing; /* what is there will be less in a moment */
 };
 
@@ -27,6 +32,8 @@ struct fanotify_files {
 	struct file *buckets[BUCKETS];
 	struct fanotify_presence *presence; /* or NULL */
 	struct file *of_slot[PRESENCE_FILES];
+	int more; /* an eventfd: some file's look_at says that there is more to do */
+	unsigned last; /* the slot that was looked at last, on one thread */
 };
 
 struct fanotify_files *fanotify_files_new(struct fanotify_presence *presence)
@@ -34,6 +41,7 @@ struct fanotify_files *fanotify_files_new(struct fanotify_presence *presence)
 	struct fanotify_files *f = xzalloc(sizeof(*f));
 
 	f->presence = presence;
+	f->more = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_rwlock_init(&f->lock, NULL);
 	return f;
 }
@@ -54,17 +62,86 @@ static struct file *find_locked(struct fanotify_files *f, uint64_t dev, uint64_t
 
 /* ---- what the holder knows ---- */
 
+static void call(struct fanotify_files *f)
+{
+	static const uint64_t one = 1;
+
+	/* a number that is too large already calls as well */
+	if (write(f->more, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_warn("fanotify: cannot go on to look what is there: %s", strerror(errno));
+}
+
+static void look_on_locked(struct fanotify_files *f, struct file *file)
+{
+	file->look_at = fanotify_presence_look_on(
+		f->presence, file->slot, file->blob->served, file->look_at);
+}
+
+/* All bits are clear. Most files are no larger than the first part, which is looked at here. */
+static void begin_to_look(struct fanotify_files *f, struct file *file)
+{
+	file->losing = false;
+	file->look_at = UINT64_MAX;
+	if (served_blob_is_empty(file->blob->served))
+		return;
+	file->look_at = 0;
+	look_on_locked(f, file);
+	if (file->look_at != UINT64_MAX)
+		call(f);
+}
+
 static void update(struct fanotify_files *f, struct file *file, uint64_t offset, uint64_t len)
 {
 	if (file->slot < 0 || !file->blob->served)
 		return;
 	pthread_mutex_lock(&file->bits);
-	if (len == UINT64_MAX)
-		file->losing = false;
-	/* all of it is said where all bits are clear: at the beginning, and after a loss */
-	if (!file->losing && !(len == UINT64_MAX && served_blob_is_empty(file->blob->served)))
+	if (len == UINT64_MAX) {
+		/* also what a loss leaves set of a file that was not attached yet */
+		fanotify_presence_clear(f->presence, file->slot);
+		begin_to_look(f, file);
+	} else if (!file->losing) {
 		fanotify_presence_update(f->presence, file->slot, file->blob->served, offset, len);
+	}
 	pthread_mutex_unlock(&file->bits);
+}
+
+static bool look_on(struct fanotify_files *f, struct file *file)
+{
+	bool some;
+
+	if (!file || !file->blob->served)
+		return false;
+	pthread_mutex_lock(&file->bits);
+	some = file->look_at != UINT64_MAX;
+	if (some)
+		look_on_locked(f, file);
+	pthread_mutex_unlock(&file->bits);
+	return some;
+}
+
+/* Of several files each in its turn. */
+bool fanotify_files_look_on(struct fanotify_files *f)
+{
+	bool some = false;
+	uint64_t n;
+
+	/* first: a call from now on may be of what is not seen below */
+	if (read(f->more, &n, sizeof(n)) < 0)
+		return false;
+	pthread_rwlock_rdlock(&f->lock);
+	for (unsigned i = 0; !some && i < PRESENCE_FILES; i++) {
+		f->last = (f->last + 1) % PRESENCE_FILES;
+		some = look_on(f, f->of_slot[f->last]);
+	}
+	pthread_rwlock_unlock(&f->lock);
+	if (some)
+		call(f); /* it, or another file, may have more */
+	return some;
+}
+
+int fanotify_files_more(const struct fanotify_files *f)
+{
+	return f->more;
 }
 
 static void count_hits(struct fanotify_files *f, const struct file *file)
@@ -82,7 +159,8 @@ static void make_known_locked(struct fanotify_files *f, struct file *file)
 	if (file->slot >= 0)
 		f->of_slot[file->slot] = file;
 	count_hits(f, file);
-	update(f, file, 0, UINT64_MAX);
+	if (file->slot >= 0 && file->blob->served)
+		begin_to_look(f, file);
 }
 
 static void make_unknown_locked(struct fanotify_files *f, struct file *file)
@@ -130,6 +208,7 @@ void fanotify_files_lost(struct fanotify_files *f, struct shared_blob *b)
 	if (file && file->slot >= 0) {
 		pthread_mutex_lock(&file->bits);
 		file->losing = true;
+		file->look_at = UINT64_MAX;
 		fanotify_presence_clear(f->presence, file->slot);
 		pthread_mutex_unlock(&file->bits);
 	}
@@ -170,7 +249,9 @@ int fanotify_files_add(struct fanotify_files *f, struct shared_blob *b, struct e
 	if (fstat(b->fd, &st) < 0)
 		return error_set(err, errno, "cannot look at %s", b->path);
 	file = xzalloc(sizeof(*file));
-	*file = (struct file){ .dev = st.st_dev, .ino = st.st_ino, .blob = b, .slot = -1 };
+	*file = (struct file){
+		.dev = st.st_dev, .ino = st.st_ino, .blob = b, .slot = -1, .look_at = UINT64_MAX
+	};
 	pthread_mutex_init(&file->bits, NULL);
 	bucket = bucket_of(f, file->dev, file->ino);
 	pthread_rwlock_wrlock(&f->lock);
@@ -236,5 +317,6 @@ void fanotify_files_free(struct fanotify_files *f)
 		while (f->buckets[i])
 			remove_locked(f, f->buckets[i]);
 	pthread_rwlock_destroy(&f->lock);
+	cleanup_fd_(&f->more);
 	free(f);
 }

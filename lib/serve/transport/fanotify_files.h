@@ -34,6 +34,13 @@ void fanotify_files_lost(struct fanotify_files *f, struct shared_blob *b);
 void fanotify_files_start(struct fanotify_files *f);
 /* Where the holder has let reads go on: for the engine's reading ahead. On one thread. */
 void fanotify_files_take_notes(struct fanotify_files *f);
+/*
+ * What is there of a whole file takes long to find out: it is looked at in parts, by this, on the
+ * same thread, so that nobody waits for more than one of them. False: there is no more.
+ */
+bool fanotify_files_look_on(struct fanotify_files *f);
+/* To be read (poll(2)) while there may be more; f's own. */
+int fanotify_files_more(const struct fanotify_files *f);
 
 /* engine_want() of the file's blob; false: there is none, and done() is not called. */
 bool fanotify_files_want(struct fanotify_files *f, uint64_t dev, uint64_t ino, uint64_t offset,

@@ -13,6 +13,8 @@
 #include "lib/base/mem.h"
 #include "lib/serve/holder/presence.h"
 
+enum { LOOKS = 1024 }; /* of one go, at granules: a fraction of a millisecond */
+
 /* Words that an entry has. */
 struct extent {
 	uint32_t first, n;
@@ -231,6 +233,15 @@ void fanotify_presence_update(
 		i++)
 		presence_set(p->shared, (uint32_t)slot, i,
 			served_blob_has(b, i * PRESENCE_GRANULE, PRESENCE_GRANULE));
+}
+
+uint64_t fanotify_presence_look_on(
+	struct fanotify_presence *p, int slot, struct served_blob *b, uint64_t at)
+{
+	const uint64_t step = LOOKS * (uint64_t)PRESENCE_GRANULE;
+
+	fanotify_presence_update(p, slot, b, at, step);
+	return at < p->sizes[slot] && p->sizes[slot] - at > step ? at + step : UINT64_MAX;
 }
 
 void fanotify_presence_clear(struct fanotify_presence *p, int slot)

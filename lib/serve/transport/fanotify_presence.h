@@ -29,6 +29,10 @@ void fanotify_presence_remove_others(struct fanotify_presence *p);
  * time for each slot; so for the next. */
 void fanotify_presence_update(struct fanotify_presence *p, int slot, struct served_blob *b,
 	uint64_t offset, uint64_t len);
+/* The same for a bounded part of the file, from `at` on. Where the next one begins; UINT64_MAX:
+ * that was the last. */
+uint64_t fanotify_presence_look_on(
+	struct fanotify_presence *p, int slot, struct served_blob *b, uint64_t at);
 void fanotify_presence_clear(struct fanotify_presence *p, int slot);
 
 /* The holder's count of reads that it has let go on. */
