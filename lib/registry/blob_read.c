@@ -49,6 +49,13 @@ void registry_cancel_blob(struct registry *r, const struct digest *digest)
 	cancel(r, digest);
 }
 
+int check_range(uint64_t offset, uint64_t len, struct error **err)
+{
+	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
+		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
+	return 0;
+}
+
 static bool take(void *arg, const void *p, size_t n)
 {
 	char **at = arg; /* where the next byte goes */
@@ -76,8 +83,8 @@ int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t
 	};
 	int rc;
 
-	if (len > INT64_MAX || offset > (uint64_t)INT64_MAX - len)
-		return error_set(err, 0, "no blob has a byte %llu", (unsigned long long)offset);
+	if (check_range(offset, len, err) < 0)
+		return -1;
 	reading_begin(r, &g);
 	rc = registry_fetch_run(&f, err);
 	reading_end(r, &g);

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -24,7 +25,7 @@ enum {
 struct blob_stream {
 	struct stream stream;
 	struct digest digest;
-	uint64_t size, taken; /* by the reader */
+	uint64_t len, taken; /* by the reader */
 	struct http *http;
 	struct reading reading; /* given up with the registry, and by close() */
 	struct fetch fetch;
@@ -33,7 +34,8 @@ struct blob_stream {
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t changed;
 	char *ring;
-	size_t cap, head, len;
+	size_t cap, head, held;
+	size_t wanted; /* the reader sleeps until there is so much */
 	bool full; /* the transfer is paused, or about to be */
 	bool done;
 	struct error *error;
@@ -42,10 +44,14 @@ struct blob_stream {
 };
 
 /* Is there enough for a reader to be woken? */
+static bool has(const struct blob_stream *b, size_t n)
+{
+	return b->done || b->full || b->held >= n || (b->held && b->held == b->len - b->taken);
+}
+
 static bool is_ready(const struct blob_stream *b)
 {
-	return b->done || b->full || b->len >= WORTH_WAKING ||
-	       (b->len && b->len == b->size - b->taken);
+	return has(b, WORTH_WAKING);
 }
 
 /* Whoever waits to be told is called without the lock: it may do as it likes, and close() waits
@@ -57,7 +63,8 @@ static void unlock_and_wake(struct blob_stream *b)
 
 	if (wake)
 		b->wake = NULL;
-	pthread_cond_broadcast(&b->changed);
+	if (b->wanted && has(b, b->wanted))
+		pthread_cond_broadcast(&b->changed);
 	pthread_mutex_unlock(&b->lock);
 	if (wake)
 		wake(arg);
@@ -65,23 +72,23 @@ static void unlock_and_wake(struct blob_stream *b)
 
 static void ring_put(struct blob_stream *b, const void *p, size_t n)
 {
-	size_t tail = (b->head + b->len) % b->cap;
+	size_t tail = (b->head + b->held) % b->cap;
 	size_t first = n < b->cap - tail ? n : b->cap - tail;
 
 	memcpy(b->ring + tail, p, first);
 	memcpy(b->ring, (const char *)p + first, n - first);
-	b->len += n;
+	b->held += n;
 }
 
 static size_t ring_get(struct blob_stream *b, void *buf, size_t len)
 {
-	size_t n = len < b->len ? len : b->len;
+	size_t n = len < b->held ? len : b->held;
 	size_t first = n < b->cap - b->head ? n : b->cap - b->head;
 
 	memcpy(buf, b->ring + b->head, first);
 	memcpy((char *)buf + first, b->ring, n - first);
 	b->head = (b->head + n) % b->cap;
-	b->len -= n;
+	b->held -= n;
 	return n;
 }
 
@@ -91,7 +98,7 @@ static bool take(void *arg, const void *p, size_t n)
 	bool fits;
 
 	pthread_mutex_lock(&b->lock);
-	fits = n <= b->cap - b->len;
+	fits = n <= b->cap - b->held;
 	if (fits)
 		ring_put(b, p, n);
 	else
@@ -135,9 +142,11 @@ static void *run(void *arg)
 	registry_fetch_run(&b->fetch, &e);
 	reading_end(b->fetch.r, &b->reading);
 	if (e && interrupt_pending()) {
-		error_free(e);
-		e = NULL;
+		error_free(take_ptr(e));
 		error_set(&e, 0, "interrupted");
+	} else if (e && b->reading.control.cancel) {
+		error_free(take_ptr(e));
+		error_set(&e, ECANCELED, "cancelled");
 	}
 	pthread_mutex_lock(&b->lock);
 	b->error = e;
@@ -165,9 +174,11 @@ static ssize_t blob_read(struct stream *s, void *buf, size_t len, struct error *
 	size_t n;
 
 	pthread_mutex_lock(&b->lock);
-	while (!b->len && !b->done)
+	b->wanted = len < WORTH_WAKING ? len : WORTH_WAKING;
+	while (!has(b, b->wanted))
 		pthread_cond_wait(&b->changed, &b->lock);
-	if (!b->len) {
+	b->wanted = 0;
+	if (!b->held) {
 		int rc = end_of(b, err);
 
 		pthread_mutex_unlock(&b->lock);
@@ -175,7 +186,7 @@ static ssize_t blob_read(struct stream *s, void *buf, size_t len, struct error *
 	}
 	n = ring_get(b, buf, len);
 	b->taken += n;
-	go_on = b->full && b->len <= b->cap / 2;
+	go_on = b->full && b->held <= b->cap / 2;
 	if (go_on) {
 		b->full = false;
 		b->reading.control.resume = true;
@@ -227,31 +238,49 @@ static size_t ring_size(uint64_t size, size_t ahead)
 	return (size_t)(size < n ? size + 1 : n);
 }
 
-struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
-	size_t ahead, struct error **err)
+/* `what` has the range and how it is asked for. */
+static struct stream *open_stream(
+	const struct fetch *what, const struct digest *digest, size_t ahead, struct error **err)
 {
 	struct blob_stream *b = xzalloc(sizeof(*b));
 
 	b->stream = (struct stream){ blob_read, blob_close, blob_ready };
 	b->digest = *digest;
-	b->size = size;
-	b->http = r->http;
-	b->cap = ring_size(size, ahead);
+	b->len = what->end - what->at;
+	b->http = what->r->http;
+	b->cap = ring_size(b->len, ahead);
 	b->ring = xmalloc(b->cap);
-	b->fetch = (struct fetch){
-		.r = r,
-		.digest = &b->digest,
-		.end = size,
-		.size = size,
-		.take = take,
-		.wait_for_room = wait_for_room,
-		.arg = b,
-		.control = &b->reading.control,
-	};
+	b->fetch = *what;
+	b->fetch.digest = &b->digest;
+	b->fetch.take = take;
+	b->fetch.wait_for_room = wait_for_room;
+	b->fetch.arg = b;
+	b->fetch.control = &b->reading.control;
+	if (what->hurry)
+		b->reading.digest = &b->digest;
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->changed, NULL);
 	if (thread_start(&b->thread, run, b, err) == 0)
 		return &b->stream;
 	blob_free(b);
 	return NULL;
+}
+
+struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
+	size_t ahead, struct error **err)
+{
+	const struct fetch all = { .r = r, .end = size, .size = size };
+
+	return open_stream(&all, digest, ahead, err);
+}
+
+struct stream *registry_open_range(struct registry *r, const struct digest *digest, uint64_t offset,
+	uint64_t len, size_t ahead, struct error **err)
+{
+	struct fetch part = { .r = r, .at = offset, .size = FETCH_SIZE_UNKNOWN, .hurry = true };
+
+	if (check_range(offset, len, err) < 0)
+		return NULL;
+	part.end = offset + len;
+	return open_stream(&part, digest, ahead, err);
 }

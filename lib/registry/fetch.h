@@ -19,7 +19,7 @@ struct fetch {
 	bool (*wait_for_room)(void *arg);
 	void *arg;
 	struct http_control *control;
-	bool hurry; /* what crawls is a failed try; not for takers that pause */
+	bool hurry; /* what crawls is a failed try */
 	bool alone; /* the last try broke: not on a connection that others have, too */
 
 	/* of the try under way */
@@ -36,6 +36,9 @@ struct reading {
 };
 void reading_begin(struct registry *r, struct reading *g);
 void reading_end(struct registry *r, struct reading *g);
+
+/* Is there such a range? */
+int check_range(uint64_t offset, uint64_t len, struct error **err);
 
 /* 0 when all of it has been taken. */
 int registry_fetch_run(struct fetch *f, struct error **err);

@@ -162,7 +162,7 @@ static bool crawls(struct transfer *t, uint64_t now)
 	uint64_t got = t->body - t->watch_body, rest;
 	bool crawls;
 
-	if (!t->q->hurry || !t->body || t->a->status != 206 ||
+	if (!t->q->hurry || !t->body || t->paused || t->a->status != 206 ||
 		now - t->watch_at < shared.limits.crawl)
 		return false;
 	rest = t->q->hurry > t->body ? t->q->hurry - t->body : 0;
@@ -180,6 +180,8 @@ static void resume(struct http *h, struct transfer *t, uint64_t now)
 		t->a->was_paused = true;
 	t->paused = false;
 	t->active_at = now;
+	t->watch_at = now; /* nobody crawls who has to wait for us */
+	t->watch_body = t->body;
 	code = curl_easy_pause(t->easy, CURLPAUSE_CONT); /* may pause it again at once */
 	if (code != CURLE_OK)
 		finish(h, t, code); /* the sink refused what had been kept for it */

@@ -60,7 +60,8 @@ const char *registry_host(const struct registry *r); /* as it was named */
  */
 void registry_cancel(struct registry *r);
 
-/* The same for the calls of registry_read_blob() for this blob that are under way, and no more. */
+/* The same for the calls of registry_read_blob() for this blob that are under way and the streams
+ * of registry_open_range(), and no more. */
 void registry_cancel_blob(struct registry *r, const struct digest *digest);
 
 /* ---- reading ---- */
@@ -90,6 +91,13 @@ int registry_get_manifest(struct registry *r, const char *tag, const struct dige
  */
 struct stream *registry_open_blob(struct registry *r, const struct digest *digest, uint64_t size,
 	size_t ahead, struct error **err);
+
+/*
+ * Of a blob, [offset, offset + len) as a stream, as above, from servers that answer with the whole
+ * of it, too. What crawls is asked for anew. registry_cancel_blob() ends it.
+ */
+struct stream *registry_open_range(struct registry *r, const struct digest *digest, uint64_t offset,
+	uint64_t len, size_t ahead, struct error **err);
 
 /*
  * Servers that blobs have been found at are asked directly for some time, up to a minute. What came

@@ -135,6 +135,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	case HTTP_TAKE:
 		return size * n;
 	case HTTP_PAUSE:
+		t->body -= size * n; /* they come again */
 		t->paused = true;
 		t->paused_at = t->active_at;
 		return CURL_WRITEFUNC_PAUSE;

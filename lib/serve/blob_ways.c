@@ -104,6 +104,23 @@ static int read_any(struct blob_source *s, const struct digest *blob, uint64_t o
 	return rc;
 }
 
+/* Of whoever is asked first. */
+static int stream_first(struct blob_source *s, const struct digest *blob, uint64_t offset,
+	uint64_t len, const struct stream_user *user, struct error **err)
+{
+	struct blob_ways *w = ways_of(s);
+	struct turn turn = { .epoch = w->epoch };
+	struct blob_source *source = way_begin(w, &turn);
+	int rc;
+
+	if (!source)
+		return error_set(err, ECANCELED, "nobody wants it any more");
+	last_way = source;
+	rc = source_stream(source, blob, offset, len, user, err);
+	way_end(w, source, false); /* it may have been blamed */
+	return rc;
+}
+
 static void blame_last(struct blob_source *s)
 {
 	struct blob_ways *w = ways_of(s);
@@ -139,7 +156,10 @@ static void cancel_all(struct blob_source *s, const struct digest *blob)
 void blob_ways_init(struct blob_ways *w, const struct digest *digest)
 {
 	*w = (struct blob_ways){
-		.source = { .read = read_any, .blame = blame_last, .cancel = cancel_all },
+		.source = { .read = read_any,
+			.stream = stream_first,
+			.blame = blame_last,
+			.cancel = cancel_all },
 		.digest = *digest,
 	};
 	pthread_mutex_init(&w->mutex, NULL);

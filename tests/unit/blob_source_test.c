@@ -20,12 +20,13 @@ enum { PLACES = 3 };
 
 struct place {
 	struct blob_source source;
-	int fails; /* with this code */
+	int fails; /* with this code; a stream, after its first byte */
 	unsigned blamed, cancelled, closed;
 };
 
 static struct place places[PLACES];
-static char asked[64]; /* 'a', 'b', 'c' for each request */
+static char asked[64]; /* 'a', 'b', 'c' for each request; streams are 'A', 'B', 'C' */
+static uint64_t last_offset; /* that was read at */
 static time_t seconds; /* now */
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
@@ -38,10 +39,37 @@ static int place_read(struct blob_source *s, const struct digest *digest, uint64
 	size_t i = (size_t)(p - places), n = strlen(asked);
 
 	asked[n] = (char)('a' + i);
+	last_offset = offset;
 	if (p->fails)
 		return error_set(err, p->fails, "place %zu", i);
 	memset(buf, 'a' + (int)i, len);
 	return 0;
+}
+
+struct place_bytes {
+	struct stream stream;
+	const struct place *place;
+	unsigned n;
+};
+
+static ssize_t place_give(struct stream *stream, void *buf, size_t len, struct error **err)
+{
+	struct place_bytes *b = (struct place_bytes *)stream;
+
+	if (b->n++ && b->place->fails)
+		return error_set(err, b->place->fails, "broken");
+	*(char *)buf = (char)('a' + (b->place - places));
+	return 1;
+}
+
+static int place_stream(struct blob_source *s, const struct digest *digest, uint64_t offset,
+	uint64_t len, const struct stream_user *user, struct error **err)
+{
+	struct place_bytes b = { .stream.read = place_give, .place = (const struct place *)s };
+
+	asked[strlen(asked)] = (char)('A' + (b.place - places));
+	CHECK(offset == 5 && len == 3);
+	return user->use(user->arg, &b.stream, err);
 }
 
 static void place_blame(struct blob_source *s)
@@ -77,6 +105,7 @@ static struct blob_source *open_mirrors(size_t n)
 	for (size_t i = 0; i < n; i++) {
 		places[i] = (struct place){
 			.source = { .read = place_read,
+				.stream = i == 2 ? NULL : place_stream,
 				.blame = i ? place_blame : NULL,
 				.cancel = i ? place_cancel : NULL,
 				.close = place_close,
@@ -100,6 +129,41 @@ static char read_one(struct blob_source *s)
 	CHECK((rc < 0) == (err != NULL));
 	CHECK(rc < 0 || rc == (strlen(asked) > 1)); /* 1: somebody else failed first */
 	return c;
+}
+
+/* Two bytes of three: whoever wants no more need not read on. */
+struct use {
+	struct blob_source *source;
+	bool blames;
+	char bytes[3];
+};
+
+static int use_stream(void *arg, struct stream *stream, struct error **err)
+{
+	struct use *u = arg;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (stream->read(stream, &u->bytes[i], 1, err) != 1)
+			return -1;
+	if (u->blames)
+		u->source->blame(u->source);
+	return 0;
+}
+
+/* What came; and -1 is the error's code. */
+static struct use stream_two(struct blob_source *s, bool blames, int want)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct use u = { .source = s, .blames = blames };
+	const struct stream_user user = { use_stream, &u };
+	struct digest d = { 0 };
+	int rc;
+
+	memset(asked, 0, sizeof(asked));
+	rc = source_stream(s, &d, 5, 3, &user, &err);
+	CHECK((rc < 0) == (err != NULL));
+	CHECK_U64((uint64_t)(err ? err->code : 0), (uint64_t)want);
+	return u;
 }
 
 static void mirrors_are_asked_in_their_order(void)
@@ -214,6 +278,77 @@ static void all_are_cancelled_and_closed_together(void)
 	seconds = 0;
 }
 
+/* --- streams of mirrors --- */
+
+static void a_stream_comes_from_the_first_and_nobody_else_is_asked(void)
+{
+	struct blob_source *s = open_mirrors(3);
+
+	CHECK_STR(stream_two(s, false, 0).bytes, "aa");
+	CHECK_STR(asked, "A");
+	places[0].fails = EIO;
+	CHECK_STR(stream_two(s, false, EIO).bytes, "a");
+	CHECK_STR(asked, "A");
+	CHECK(read_one(s) == 'b'); /* whoever broke off is asked later, ... */
+	CHECK_STR(asked, "b");
+	CHECK_STR(stream_two(s, false, 0).bytes, "bb"); /* for a stream, too */
+	seconds += 30;
+	CHECK_STR(stream_two(s, false, EIO).bytes, "a"); /* ... for a while, ... */
+	seconds += 59;
+	CHECK_STR(stream_two(s, false, 0).bytes, "bb"); /* ... which doubles, ... */
+	places[0].fails = 0;
+	seconds += 1;
+	CHECK_STR(stream_two(s, false, 0).bytes, "aa");
+	places[0].fails = EIO;
+	CHECK_STR(stream_two(s, false, EIO).bytes, "a");
+	seconds += 30; /* ... until a stream has come well */
+	CHECK_STR(stream_two(s, false, EIO).bytes, "a");
+	s->close(s);
+	seconds = 0;
+}
+
+static void a_stream_that_was_given_up_is_nobodys_fault(void)
+{
+	struct blob_source *s = open_mirrors(2);
+
+	places[0].fails = ECANCELED;
+	stream_two(s, false, ECANCELED);
+	places[0].fails = 0;
+	CHECK_STR(stream_two(s, false, 0).bytes, "aa");
+	s->close(s);
+	seconds = 0;
+}
+
+static void who_gives_a_stream_is_blamed_for_its_bytes(void)
+{
+	struct blob_source *s = open_mirrors(2);
+
+	places[0].fails = EIO;
+	CHECK(read_one(s) == 'b');
+	seconds += 30;
+	places[0].fails = 0;
+	CHECK_STR(stream_two(s, true, 0).bytes, "aa"); /* and not who answered last */
+	CHECK_U64(places[1].blamed, 0);
+	CHECK_STR(stream_two(s, true, 0).bytes, "bb"); /* which a good end does not forgive */
+	CHECK_U64(places[1].blamed, 1);
+	s->close(s);
+	seconds = 0;
+}
+
+static void who_has_no_streams_is_read_piece_by_piece(void)
+{
+	struct blob_source *s = open_mirrors(3);
+
+	places[0].fails = places[1].fails = EIO;
+	CHECK(read_one(s) == 'c');
+	CHECK_STR(stream_two(s, true, 0).bytes, "cc");
+	CHECK_STR(asked, "cc");
+	CHECK_U64(last_offset, 6);
+	CHECK_U64(places[2].blamed, 1);
+	s->close(s);
+	seconds = 0;
+}
+
 /* --- layouts --- */
 
 static int read_at(
@@ -286,6 +421,10 @@ int main(void)
 	RUN(when_nobody_answers_all_were_asked);
 	RUN(what_is_given_up_is_nobodys_fault);
 	RUN(all_are_cancelled_and_closed_together);
+	RUN(a_stream_comes_from_the_first_and_nobody_else_is_asked);
+	RUN(a_stream_that_was_given_up_is_nobodys_fault);
+	RUN(who_gives_a_stream_is_blamed_for_its_bytes);
+	RUN(who_has_no_streams_is_read_piece_by_piece);
 	RUN(a_layout_gives_ranges_of_its_blobs);
 	return tap_done();
 }

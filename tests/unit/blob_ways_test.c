@@ -43,6 +43,28 @@ static int read_place(struct blob_source *s, const struct digest *blob, uint64_t
 	return 0;
 }
 
+struct bytes {
+	struct stream stream;
+	struct blob_source *source;
+};
+
+static ssize_t give_byte(struct stream *stream, void *buf, size_t len, struct error **err)
+{
+	struct bytes *b = (struct bytes *)stream;
+	struct digest none = { 0 };
+
+	return read_place(b->source, &none, 0, buf, 1, err) < 0 ? -1 : 1;
+}
+
+static int stream_place(struct blob_source *s, const struct digest *blob, uint64_t offset,
+	uint64_t len, const struct stream_user *user, struct error **err)
+{
+	struct bytes b = { .stream.read = give_byte, .source = s };
+
+	CHECK(offset == 7 && len == 9);
+	return user->use(user->arg, &b.stream, err);
+}
+
 static void blame_place(struct blob_source *s)
 {
 	((struct place *)s)->blamed++;
@@ -62,7 +84,10 @@ static void cancel_place(struct blob_source *s, const struct digest *blob)
 
 #define PLACE(b)                                                                                   \
 	{                                                                                          \
-		.source = { .read = read_place, .blame = blame_place, .cancel = cancel_place },    \
+		.source = { .read = read_place,                                                    \
+			.stream = stream_place,                                                    \
+			.blame = blame_place,                                                      \
+			.cancel = cancel_place },                                                  \
 		.byte = (b), .mutex = PTHREAD_MUTEX_INITIALIZER, .woken = PTHREAD_COND_INITIALIZER \
 	}
 
@@ -93,6 +118,35 @@ static char ask(struct fixture *f, int *rc, int *code)
 	*rc = f->ways.source.read(&f->ways.source, &f->ways.digest, 0, &byte, 1, &err);
 	*code = err ? err->code : 0;
 	return byte;
+}
+
+struct use {
+	struct fixture *f;
+	bool blames;
+	char byte;
+};
+
+static int use_byte(void *arg, struct stream *stream, struct error **err)
+{
+	struct use *u = arg;
+
+	if (stream->read(stream, &u->byte, 1, err) != 1)
+		return -1;
+	if (u->blames)
+		u->f->ways.source.blame(&u->f->ways.source);
+	return 0;
+}
+
+/* The same, of a stream. */
+static char ask_stream(struct fixture *f, bool blames, int *rc, int *code)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct use u = { .f = f, .blames = blames };
+	const struct stream_user user = { use_byte, &u };
+
+	*rc = f->ways.source.stream(&f->ways.source, &f->ways.digest, 7, 9, &user, &err);
+	*code = err ? err->code : 0;
+	return u.byte;
 }
 
 static void the_one_that_works_is_asked_first(void)
@@ -144,8 +198,41 @@ static void a_source_that_is_the_last_resort_is_asked_last(void)
 	blob_ways_end(&f->ways);
 }
 
+static void a_stream_comes_from_one_alone(void)
+{
+	struct fixture *f = begin();
+	int rc, code;
+
+	CHECK(ask_stream(f, false, &rc, &code) == 'a' && rc == 0);
+	f->a.broken = true;
+	CHECK(ask_stream(f, false, &rc, &code) == 0 && rc == -1 && code == EIO);
+	CHECK_U64(f->b.reads, 0);
+	CHECK(ask(f, &rc, &code) == 'b');
+	CHECK(ask_stream(f, false, &rc, &code) == 'b' && rc == 0);
+	blob_ways_remove(&f->ways, &f->a.source);
+	blob_ways_remove(&f->ways, &f->b.source);
+	ask_stream(f, false, &rc, &code);
+	CHECK(rc == -1 && code == ECANCELED);
+	blob_ways_end(&f->ways);
+}
+
+static void who_gives_a_stream_is_blamed_for_it_and_asked_later(void)
+{
+	struct fixture *f = begin();
+	int rc, code;
+
+	CHECK(ask(f, &rc, &code) == 'a');
+	f->ways.source.blame(&f->ways.source);
+	CHECK(ask_stream(f, true, &rc, &code) == 'b' && rc == 0);
+	CHECK_U64(f->a.blamed, 1);
+	CHECK_U64(f->b.blamed, 1);
+	CHECK(ask_stream(f, false, &rc, &code) == 'a'); /* a good end forgives nothing */
+	blob_ways_end(&f->ways);
+}
+
 struct asker {
 	struct fixture *f;
+	bool streams;
 	char byte;
 	int rc, code;
 };
@@ -154,7 +241,8 @@ static void *ask_on_thread(void *arg)
 {
 	struct asker *a = arg;
 
-	a->byte = ask(a->f, &a->rc, &a->code);
+	a->byte = a->streams ? ask_stream(a->f, false, &a->rc, &a->code)
+			     : ask(a->f, &a->rc, &a->code);
 	return NULL;
 }
 
@@ -180,6 +268,22 @@ static void when_one_image_goes_the_others_readers_go_on(void)
 	CHECK(a.rc >= 0 && a.byte == 'b');
 	CHECK(a.f->a.cancelled >= 1);
 	CHECK(ask(a.f, &a.rc, &a.code) == 'b');
+	CHECK_U64(a.f->a.reads, 1);
+	blob_ways_end(&a.f->ways);
+}
+
+static void when_one_image_goes_its_stream_ends(void)
+{
+	struct asker a = { .f = begin(), .streams = true };
+	pthread_t thread;
+
+	begin_asking(&a, &thread);
+	blob_ways_remove(&a.f->ways, &a.f->a.source);
+	CHECK(a.f->a.cancelled >= 1);
+	pthread_join(thread, NULL);
+	CHECK(a.rc == -1 && a.code == ECANCELED);
+	CHECK_U64(a.f->b.reads, 0);
+	CHECK(ask_stream(a.f, false, &a.rc, &a.code) == 'b');
 	CHECK_U64(a.f->a.reads, 1);
 	blob_ways_end(&a.f->ways);
 }
@@ -218,6 +322,9 @@ int main(void)
 	RUN(all_that_fail_are_an_error);
 	RUN(who_gave_wrong_bytes_is_blamed_and_asked_later);
 	RUN(a_source_that_is_the_last_resort_is_asked_last);
+	RUN(a_stream_comes_from_one_alone);
+	RUN(who_gives_a_stream_is_blamed_for_it_and_asked_later);
+	RUN(when_one_image_goes_its_stream_ends);
 	RUN(when_one_image_goes_the_others_readers_go_on);
 	RUN(what_the_engine_cancels_asks_nobody_else);
 	RUN(one_that_several_images_bring_stays_until_the_last);

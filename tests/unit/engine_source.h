@@ -15,6 +15,7 @@ struct request {
 	unsigned blob;
 	uint64_t offset;
 	size_t len;
+	bool streams;
 };
 
 struct fake {
@@ -29,8 +30,16 @@ struct fake {
 	unsigned fail; /* so many reads to come */
 	uint64_t corrupt; /* offset of a byte that is wrong */
 	unsigned n_corrupt; /* in so many reads */
+	bool liar; /* every byte is wrong, always */
 	unsigned delay_us, blamed;
 	unsigned cancelled[MAX_BLOBS]; /* so many times */
+	uint64_t flow; /* bytes that a stream may give so far, ... */
+	uint64_t own_from, own_flow; /* ... but the one that begins at this byte */
+	unsigned standing; /* streams at that point */
+	unsigned streams, streams_most; /* that are open; and have been at once */
+	unsigned break_n; /* so many streams to come ... */
+	uint64_t break_after; /* ... end after so many bytes, ... */
+	int break_code; /* ... with this error, or (0) as if it were the last one */
 	unsigned n;
 	struct request log[MAX_LOG];
 };
@@ -72,7 +81,7 @@ static inline int fake_read(struct blob_source *source, const struct digest *blo
 		return error_set(err, 0, "nothing there");
 	pthread_mutex_lock(&f->lock);
 	if (f->n < MAX_LOG)
-		f->log[f->n] = (struct request){ i, offset, len };
+		f->log[f->n] = (struct request){ .blob = i, .offset = offset, .len = len };
 	f->n++;
 	goes_on = fake_pass_gate(f, i);
 	fails = f->fail > 0;
@@ -89,7 +98,129 @@ static inline int fake_read(struct blob_source *source, const struct digest *blo
 	memcpy(buf, f->samples[i].stored + offset, len);
 	if (lies)
 		((uint8_t *)buf)[f->corrupt - offset] ^= 1;
+	for (size_t k = 0; f->liar && k < len; k++)
+		((uint8_t *)buf)[k] ^= 1;
 	return 0;
+}
+
+struct fake_stream {
+	struct stream stream;
+	struct fake *fake;
+	unsigned blob, cancelled;
+	uint64_t first, at, end, break_at;
+};
+
+/* So many bytes it may give now. */
+static inline uint64_t fake_stream_has(const struct fake_stream *s)
+{
+	const struct fake *f = s->fake;
+	uint64_t flow = f->own_flow && s->first == f->own_from ? f->own_flow : f->flow;
+	uint64_t rest = s->end - s->at, given = s->at - s->first;
+
+	if (flow - given < rest && flow > given)
+		return flow - given;
+	return flow > given ? rest : 0;
+}
+
+/* With the lock. Bytes, or -1: it was given up. */
+static inline ssize_t fake_stream_wait(struct fake_stream *s, size_t len)
+{
+	struct fake *f = s->fake;
+	uint64_t n;
+
+	f->standing++;
+	pthread_cond_broadcast(&f->changed);
+	while (!(n = fake_stream_has(s)) && f->cancelled[s->blob] == s->cancelled)
+		pthread_cond_wait(&f->changed, &f->lock);
+	f->standing--;
+	if (f->cancelled[s->blob] != s->cancelled)
+		return -1;
+	if (n > s->break_at - s->at)
+		n = s->break_at - s->at;
+	return (ssize_t)(n < len ? n : len);
+}
+
+/* Never more than a part of a frame. */
+static inline ssize_t fake_stream_read(
+	struct stream *stream, void *buf, size_t len, struct error **err)
+{
+	struct fake_stream *s = (struct fake_stream *)stream;
+	struct fake *f = s->fake;
+	ssize_t n = 0;
+	bool lies;
+
+	if (s->at == s->end)
+		return 0;
+	pthread_mutex_lock(&f->lock);
+	n = fake_stream_wait(s, len < 7001 ? len : 7001);
+	lies = n > 0 && f->n_corrupt && f->corrupt >= s->at && f->corrupt - s->at < (size_t)n;
+	f->n_corrupt -= lies;
+	pthread_mutex_unlock(&f->lock);
+	if (n < 0)
+		return error_set(err, ECANCELED, "given up");
+	if (n == 0 && f->break_code)
+		return error_set(err, f->break_code, "the stream breaks");
+	memcpy(buf, f->samples[s->blob].stored + s->at, (size_t)n);
+	if (lies)
+		((uint8_t *)buf)[f->corrupt - s->at] ^= 1;
+	for (ssize_t k = 0; f->liar && k < n; k++)
+		((uint8_t *)buf)[k] ^= 1;
+	s->at += (uint64_t)n;
+	return n;
+}
+
+static inline bool fake_stream_ready(struct stream *stream, void (*wake)(void *), void *arg)
+{
+	struct fake_stream *s = (struct fake_stream *)stream;
+	bool ready;
+
+	(void)wake, (void)arg; /* nobody here asks to be told */
+	pthread_mutex_lock(&s->fake->lock);
+	ready = s->at == s->end || fake_stream_has(s);
+	pthread_mutex_unlock(&s->fake->lock);
+	return ready;
+}
+
+static inline void fake_stream_open(struct fake_stream *s)
+{
+	struct fake *f = s->fake;
+
+	pthread_mutex_lock(&f->lock);
+	s->cancelled = f->cancelled[s->blob];
+	s->break_at = f->break_n ? s->at + f->break_after : UINT64_MAX;
+	f->break_n -= f->break_n > 0;
+	if (f->n < MAX_LOG)
+		f->log[f->n] = (struct request){ s->blob, s->at, (size_t)(s->end - s->at), true };
+	f->n++;
+	if (++f->streams > f->streams_most)
+		f->streams_most = f->streams;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static inline int fake_stream(struct blob_source *source, const struct digest *blob,
+	uint64_t offset, uint64_t len, const struct stream_user *user, struct error **err)
+{
+	struct fake *f = (struct fake *)source;
+	struct fake_stream s = {
+		.stream = { .read = fake_stream_read, .ready = fake_stream_ready },
+		.fake = f,
+		.blob = fake_find(f, blob),
+		.first = offset,
+		.at = offset,
+		.end = offset + len,
+	};
+	int rc;
+
+	if (s.blob == f->n_samples || s.end > f->samples[s.blob].result.size)
+		return error_set(err, 0, "nothing there");
+	fake_stream_open(&s);
+	rc = user->use(user->arg, &s.stream, err);
+	pthread_mutex_lock(&f->lock);
+	f->streams--;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	return rc;
 }
 
 static inline void fake_blame(struct blob_source *source)
@@ -119,6 +250,32 @@ static inline void fake_init(struct fake *f, const struct sample *samples, unsig
 	};
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->changed, NULL);
+}
+
+/* From now on long ranges come as streams, of which each may give so many bytes. */
+static inline void fake_streams(struct fake *f, uint64_t flow)
+{
+	f->source.stream = fake_stream;
+	f->flow = flow;
+}
+
+/* The same for those that are under way; but one of them may give so many. */
+static inline void fake_flow(struct fake *f, uint64_t flow, uint64_t own_from, uint64_t own_flow)
+{
+	pthread_mutex_lock(&f->lock);
+	f->flow = flow;
+	f->own_from = own_from;
+	f->own_flow = own_flow;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static inline void fake_wait_standing(struct fake *f, unsigned n)
+{
+	pthread_mutex_lock(&f->lock);
+	while (f->standing < n)
+		pthread_cond_wait(&f->changed, &f->lock);
+	pthread_mutex_unlock(&f->lock);
 }
 
 static inline void fake_gate(struct fake *f, bool closed)

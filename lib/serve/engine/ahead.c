@@ -58,8 +58,8 @@ static void widen(struct served_blob *b, const struct range_map *m, struct reade
 static bool is_early(const struct served_blob *b, const struct reader *r, const struct frame *next,
 	const struct frame *ahead)
 {
-	uint64_t slice = b->engine->options.slice_bytes;
-	uint64_t step = r->window / 2 < slice ? r->window / 2 : slice;
+	uint64_t most = queue_request_bytes(b->engine, b->source->stream != NULL);
+	uint64_t step = r->window / 2 < most ? r->window / 2 : most;
 
 	return ahead->number > next->number &&
 	       (ahead->stored_offset - next->stored_offset > r->window - step ||

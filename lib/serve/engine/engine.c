@@ -97,7 +97,7 @@ static int start_threads(struct engine *e, struct error **err)
 
 static void init_conds(struct engine *e)
 {
-	pthread_cond_t *conds[] = { &e->work, &e->sync, &e->clock, &e->quiet };
+	pthread_cond_t *conds[] = { &e->work, &e->sync, &e->clock, &e->quiet, &e->calm };
 	pthread_condattr_t attr;
 
 	pthread_condattr_init(&attr);
@@ -188,6 +188,7 @@ void engine_stop(struct engine *e)
 	pthread_cond_destroy(&e->sync);
 	pthread_cond_destroy(&e->clock);
 	pthread_cond_destroy(&e->quiet);
+	pthread_cond_destroy(&e->calm);
 	pthread_mutex_destroy(&e->lock);
 	free(e->fetchers);
 	free(e);

@@ -24,10 +24,15 @@ struct engine_options {
 			      of eight and more, two are not for the same place as all others */
 	size_t slice_bytes; /* as stored: what one request asks for at most (a frame that is larger
 			       goes alone); longer runs go in parallel */
+	size_t stream_bytes; /* the same for what nobody waits for yet, where the source has
+				streams: many registries work much for each request */
 	unsigned deadline; /* seconds from want to answer; then EIO, or ENOSPC in a full store */
 };
-#define ENGINE_OPTIONS_DEFAULT \
-	((struct engine_options){ .fetchers = 10, .slice_bytes = 4 * 1024 * 1024, .deadline = 60 })
+#define ENGINE_OPTIONS_DEFAULT                    \
+	((struct engine_options){ .fetchers = 10, \
+		.slice_bytes = 4 * 1024 * 1024,   \
+		.stream_bytes = 16 * 1024 * 1024, \
+		.deadline = 60 })
 
 struct engine *engine_start(const struct engine_options *o, struct error **err);
 /*

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
  * One request's bytes to frames in the cache: space, bytes, then for each frame its SHA-256,
- * decompression, writing, and its waiters, before the next one.
+ * decompression, writing, and its waiters, before the next one. fetch_stream.c does the same with
+ * bytes that come little by little.
  */
 #include "config.h"
 
@@ -16,8 +17,7 @@
 
 enum { FULL_PAUSE_MIN = 100, FULL_PAUSE_MAX = 2000 }; /* milliseconds, until eviction is tried */
 
-/* What it held before is of no use. */
-static void need(struct buffer *b, size_t size)
+void fetcher_need(struct buffer *b, size_t size)
 {
 	if (b->size >= size)
 		return;
@@ -67,19 +67,19 @@ static int read_run(struct fetcher *f, uint64_t base, size_t len, struct error *
 {
 	int rc;
 
-	need(&f->stored, len);
+	fetcher_need(&f->stored, len);
 	rc = read_twice(f->run.blob, base, f->stored.p, len, err);
 	blob_tell_answer(f->run.blob, rc == 0);
 	return rc;
 }
 
-static int verify(
-	struct served_blob *b, const struct frame *frame, const uint8_t *p, struct error **err)
+static int verify(struct served_blob *b, const struct frame *frame, const uint8_t *p, bool blame,
+	struct error **err)
 {
 	if (frame_verify(frame, p, err) == 0)
 		return 0;
 	count_add(b, COUNT_BAD_FRAMES, 1);
-	if (b->source->blame)
+	if (blame && b->source->blame)
 		b->source->blame(b->source);
 	return -1;
 }
@@ -91,14 +91,15 @@ static int verify_twice(
 	struct served_blob *b = f->run.blob;
 	int rc;
 
-	if (verify(b, frame, p, err) == 0)
+	if (verify(b, frame, p, !f->run.blamed, err) == 0)
 		return 0;
+	f->run.blamed = true; /* once: who answers now may be somebody else */
 	log_debug("%s: frame %" PRIu32 ": %s; trying again", b->name, frame->number, (*err)->msg);
 	error_free(take_ptr(*err));
 	turn_give(f); /* this may take long */
 	rc = read_source(b, frame->stored_offset, p, frame->stored_size, err);
 	turn_take(f);
-	if (rc < 0 || verify(b, frame, p, err) < 0)
+	if (rc < 0 || verify(b, frame, p, true, err) < 0)
 		return -1;
 	count_add(b, COUNT_RECOVERED, 1);
 	return 0;
@@ -109,7 +110,7 @@ static int store_frame(
 {
 	struct served_blob *b = f->run.blob;
 
-	need(&f->content, frame->size);
+	fetcher_need(&f->content, frame->size);
 	if (verify_twice(f, frame, stored, err) < 0 ||
 		decoder_decode(f->decoder, frame, stored, f->content.p, err) < 0)
 		return error_wrap(err, "frame %" PRIu32, frame->number);
@@ -117,10 +118,12 @@ static int store_frame(
 		b->cache, frame->number, frame->offset, f->content.p, frame->size, err);
 }
 
+/* Flight i, unless it is another run's by now. */
 static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 {
 	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
 	struct served_blob *b = f->run.blob;
+	struct flight *flight;
 
 	pthread_mutex_lock(&b->engine->lock);
 	if (!error) {
@@ -130,7 +133,10 @@ static void land(struct fetcher *f, uint32_t i, uint32_t written, int error)
 		if (f->run.level == PREFETCH)
 			b->prefetch_pause = 0;
 	}
-	flight_land_locked(b, take_ptr(f->run.flights[i]), error, &done);
+	flight = take_ptr(f->run.flights[i]);
+	f->run.at = i + 1;
+	if (flight)
+		flight_land_locked(b, flight, error, &done);
 	queue_update_locked(b); /* a wide want asks for more */
 	pthread_mutex_unlock(&b->engine->lock);
 	wants_answer(&done);
@@ -176,31 +182,40 @@ static void lack_locked(struct served_blob *b, uint64_t bytes)
 		b->lacking = bytes;
 }
 
+bool fetch_leave_locked(struct fetcher *f, uint32_t i)
+{
+	struct want_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct served_blob *b = f->run.blob;
+	bool wanted = false;
+
+	for (; i < f->run.n; i++) {
+		struct flight *flight = take_ptr(f->run.flights[i]);
+
+		if (flight && TAILQ_EMPTY(&flight->waiters)) {
+			flight_land_locked(b, flight, 0, &none);
+		} else if (flight) {
+			wanted = true;
+			queue_back_locked(b, flight);
+		}
+	}
+	return wanted;
+}
+
 /*
  * The store is full. Who waits goes on waiting, for somebody to unmount something; the fetcher does
  * not. What nobody waits for is absent again.
  */
 static void wait_for_space(struct fetcher *f, uint32_t i)
 {
-	struct want_list none = TAILQ_HEAD_INITIALIZER(none);
 	struct served_blob *b = f->run.blob;
-	bool wanted = f->run.level == DEMAND;
-	struct flight *flight;
+	bool wanted;
 
 	pthread_mutex_lock(&b->engine->lock);
 	rest_full_locked(b, f->run.level);
-	for (; i < f->run.n; i++) {
-		flight = take_ptr(f->run.flights[i]);
-		if (TAILQ_EMPTY(&flight->waiters)) {
-			flight_land_locked(b, flight, 0, &none);
-			continue;
-		}
-		if (f->run.level != DEMAND)
-			rest_full_locked(b, DEMAND);
-		wanted = true;
-		queue_back_locked(b, flight);
-	}
-	if (wanted)
+	wanted = fetch_leave_locked(f, i);
+	if (wanted && f->run.level != DEMAND)
+		rest_full_locked(b, DEMAND);
+	if (wanted || f->run.level == DEMAND)
 		lack_locked(b, f->run.need);
 	queue_update_locked(b);
 	pthread_mutex_unlock(&b->engine->lock);
@@ -225,7 +240,7 @@ static void lack_space(struct fetcher *f, uint32_t i, const struct error *err)
 		wait_for_space(f, i);
 }
 
-static void give_up(struct fetcher *f, uint32_t i, const struct error *err)
+void fetch_give_up(struct fetcher *f, uint32_t i, const struct error *err)
 {
 	if (is_full(err))
 		lack_space(f, i, err);
@@ -254,48 +269,64 @@ static void found_room(struct fetcher *f)
 			FIELD("of", "there is space in the store again"));
 }
 
+int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err)
+{
+	f->run.need = bytes;
+	if (room_take(f->run.blob, bytes, err) < 0)
+		return -1;
+	found_room(f);
+	return 0;
+}
+
 /* One frame that fails is one that fails. The others go on, but not where nothing can be stored. */
+bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8_t *stored)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct served_blob *b = f->run.blob;
+
+	if (!b->removed && store_frame(f, frame, stored, &err) == 0) {
+		blob_tell_changed(b, frame->offset, frame->size);
+		land(f, i, frame->size, 0);
+		return true;
+	}
+	room_give_back(b, frame->size);
+	if (b->removed) {
+		land_rest(f, i, EIO);
+		return false;
+	}
+	if (is_full(err)) {
+		lack_space(f, i, err);
+		return false;
+	}
+	blob_tell_fault(b, err);
+	land(f, i, 0, EIO);
+	return true;
+}
+
 static void store_frames(struct fetcher *f, uint64_t base, uint64_t *unused)
 {
-	struct served_blob *b = f->run.blob;
-	const struct range_map *m = blob_map(b);
+	const struct range_map *m = blob_map(f->run.blob);
+	bool goes_on = true;
 
-	for (uint32_t i = 0; i < f->run.n; i++) {
+	for (uint32_t i = 0; i < f->run.n && goes_on; i++) {
 		struct frame frame = range_map_frame(m, f->run.flights[i]->frame);
-		CLEANUP_ERROR struct error *err = NULL;
 
-		if (b->removed) {
-			land_rest(f, i, EIO);
-			return;
-		}
-		if (store_frame(f, &frame, f->stored.p + (frame.stored_offset - base), &err) == 0) {
-			*unused -= frame.size;
-			blob_tell_changed(b, frame.offset, frame.size);
-			land(f, i, frame.size, 0);
-		} else if (is_full(err)) {
-			lack_space(f, i, err);
-			return;
-		} else {
-			blob_tell_fault(b, err);
-			land(f, i, 0, EIO);
-		}
+		*unused -= frame.size;
+		goes_on = fetch_frame(f, i, &frame, f->stored.p + (frame.stored_offset - base));
 	}
 }
 
-void fetch_run(struct fetcher *f)
+static void fetch_slice(struct fetcher *f)
 {
 	CLEANUP_ERROR struct error *err = NULL;
 	struct served_blob *b = f->run.blob;
 	uint64_t unused = f->run.need;
 	struct frame first, last;
 
-	if (!f->run.n)
-		return;
-	if (room_take(b, f->run.need, &err) < 0) {
-		give_up(f, 0, err);
+	if (fetch_room(f, unused, &err) < 0) {
+		fetch_give_up(f, 0, err);
 		return;
 	}
-	found_room(f);
 	first = range_map_frame(blob_map(b), f->run.first);
 	last = range_map_frame(blob_map(b), f->run.end - 1);
 	if (read_run(f, first.stored_offset,
@@ -304,7 +335,15 @@ void fetch_run(struct fetcher *f)
 		store_frames(f, first.stored_offset, &unused);
 		turn_give(f);
 	} else {
-		give_up(f, 0, err);
+		fetch_give_up(f, 0, err);
 	}
 	room_give_back(b, unused);
+}
+
+void fetch_run(struct fetcher *f)
+{
+	if (f->run.streams)
+		fetch_stream(f);
+	else if (f->run.n)
+		fetch_slice(f);
 }

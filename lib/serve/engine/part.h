@@ -22,6 +22,7 @@ enum level { DEMAND, AHEAD, PREFETCH, N_LEVELS };
 enum {
 	RUN_FRAMES = 1024, /* of one request, at most */
 	RUN_BYTES = 64 * 1024 * 1024, /* uncompressed, of one request, at most */
+	STREAMS = 4, /* at once: each has a connection, of which a host gets few (lib/registry) */
 	READERS = 8, /* sequential ones that are followed in a blob */
 };
 
@@ -52,7 +53,7 @@ TAILQ_HEAD(fetcher_list, fetcher);
 struct flight {
 	uint32_t frame;
 	enum level level;
-	bool fetching; /* else it is in its blob's queue of the level */
+	struct run *run; /* that fetches it; NULL: it is in its blob's queue of the level */
 	struct flight *next; /* in its bucket */
 	TAILQ_ENTRY(flight) of_queue;
 	struct want_list waiters;
@@ -154,8 +155,13 @@ struct run {
 	uint32_t first, end; /* the frames of one request */
 	uint64_t need; /* bytes, uncompressed, of those to be written */
 	bool starved; /* so was the blob, until space was reserved for these */
-	uint32_t n;
-	struct flight *flights[RUN_FRAMES]; /* those of them that are wanted, in order */
+	uint32_t n, at; /* flights; all before `at` have landed */
+	struct flight *flights[RUN_FRAMES]; /* those of them that are wanted, in order; NULL: it has
+					       landed, or is another run's */
+	bool streams; /* they come one by one, ... */
+	uint64_t reached; /* ... and this byte, as stored, is the next */
+	bool blamed; /* its source was, for what it gave */
+	uint64_t paused; /* microseconds, for who waits for other frames */
 };
 
 struct buffer {
@@ -182,10 +188,12 @@ struct engine {
 	pthread_cond_t sync; /* for the syncer */
 	pthread_cond_t clock; /* for the clock: only to end it */
 	pthread_cond_t quiet; /* a blob's busy has become 0 */
+	pthread_cond_t calm; /* who let others go first may look again */
 	unsigned idle; /* fetchers */
 	unsigned busy[N_LEVELS]; /* fetchers */
 	unsigned processors, at_turn;
 	struct fetcher_list for_turn; /* who waits for one, by the numbers of their runs */
+	unsigned streams;
 	uint64_t runs;
 	uint64_t prefetched; /* blobs */
 	uint64_t prefetch_runs;
@@ -223,6 +231,8 @@ void flights_free(struct flights *t);
 /* queue.c */
 struct flight *queue_frame_locked(struct served_blob *b, uint32_t frame, enum level level);
 void queue_back_locked(struct served_blob *b, struct flight *f); /* it was being fetched */
+/* What one request asks for at most, bytes as stored. */
+size_t queue_request_bytes(const struct engine *e, bool streams);
 /* What a blob has to do has changed. */
 void queue_update_locked(struct served_blob *b);
 /* false: nothing to do before *wake. Else run_end_locked() follows. */
@@ -244,6 +254,18 @@ void prefetch_rest_locked(struct served_blob *b);
 
 /* fetch.c */
 void fetch_run(struct fetcher *f);
+void fetcher_need(struct buffer *b, size_t size); /* what it held before is of no use */
+/* The frame of flight i from its bytes, at one's turn, with room for it. false: nothing more comes
+ * of the run. */
+bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8_t *stored);
+/* The store has no room for it, or there is a fault: so for it and all behind it. */
+void fetch_give_up(struct fetcher *f, uint32_t i, const struct error *err);
+/* Flights from i on are no more this run's: who waits goes on waiting, for the next one. Any? */
+bool fetch_leave_locked(struct fetcher *f, uint32_t i);
+int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err); /* reserves it */
+
+/* fetch_stream.c */
+void fetch_stream(struct fetcher *f);
 void fetcher_drop_buffers(struct fetcher *f);
 
 /* turn.c */
@@ -251,6 +273,7 @@ unsigned turn_processors(void);
 void turn_take(struct fetcher *f); /* before the run's bytes are worked on */
 void turn_give(struct fetcher *f);
 void turn_hurry_locked(struct served_blob *b, uint32_t frame); /* somebody waits for it */
+bool run_is_waited_for(const struct run *r); /* with the lock */
 
 /* want.c */
 /* It waits for the first frame that is missing, or goes to `done`. */

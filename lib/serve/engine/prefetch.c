@@ -10,7 +10,7 @@
 #include "lib/serve/engine/part.h"
 
 enum {
-	LOOKS = 65536, /* frames looked at under the lock in one go */
+	LOOKS = 65536, /* absent frames looked at under the lock in one go */
 	PAUSE_MIN = 1000, /* milliseconds */
 	PAUSE_MAX = 60 * 1000,
 	TURN = 8, /* each eighth run goes to whoever has waited for longest */
@@ -55,16 +55,29 @@ static uint32_t place(const struct walk *w, uint32_t n)
 	return w->n < n - w->from ? w->from + w->n : w->n - (n - w->from);
 }
 
+/* The next frame that is not there, from the walk's place on; n when there is none before an end.
+ */
+static uint32_t next_absent(struct served_blob *b, uint32_t n)
+{
+	uint32_t i = place(&b->walk, n), rest = n - b->walk.n;
+	uint32_t end = rest < n - i ? i + rest : n;
+	uint32_t found = store_blob_next_absent(b->cache, i, end);
+
+	b->walk.n += found - i;
+	return found < end ? found : n;
+}
+
 uint32_t prefetch_find_locked(struct served_blob *b, const struct range_map *m)
 {
 	uint32_t n = range_map_n_frames(m);
 
 	follow(b, n);
-	for (uint32_t looks = 0; looks < LOOKS && b->walk.n < n; looks++, b->walk.n++) {
-		uint32_t i = place(&b->walk, n);
+	for (uint32_t looks = 0; looks < LOOKS && b->walk.n < n; looks++) {
+		uint32_t i = next_absent(b, n);
 
-		if (queue_wants_locked(b, i, PREFETCH))
+		if (i < n && queue_wants_locked(b, i, PREFETCH))
 			return i;
+		b->walk.n += i < n;
 	}
 	return UINT32_MAX; /* and the next one goes on there */
 }
@@ -105,5 +118,6 @@ void prefetch_again_locked(struct served_blob *b)
 		return;
 	}
 	b->walk = (struct walk){ 0 };
-	prefetch_rest_locked(b);
+	if (b->rest[PREFETCH] <= engine_now()) /* else a failure has just seen to it */
+		prefetch_rest_locked(b);
 }

@@ -14,16 +14,42 @@ enum {
 	SPARE = 2, /* ... so many are kept for other places than the one that has the rest */
 };
 
+/*
+ * A stream that has a long way to a frame is not waited for: somebody else fetches it. Nor is it by
+ * what is read ahead, if the reader himself is far from it.
+ */
+static bool leave_stream(struct served_blob *b, struct flight *f, enum level level)
+{
+	uint32_t read = atomic_load_explicit(&b->ahead.last, memory_order_relaxed);
+	uint32_t asks = level == AHEAD && read < f->frame ? read : f->frame;
+	uint64_t at = range_map_frame(blob_map(b), asks).stored_offset;
+	struct run *r = f->run;
+
+	if (level >= r->level)
+		return false;
+	if (!r->streams || at < r->reached || at - r->reached <= b->engine->options.slice_bytes)
+		return false;
+	for (uint32_t i = r->at; i < r->n; i++)
+		if (r->flights[i] == f)
+			r->flights[i] = NULL;
+	f->run = NULL;
+	return true;
+}
+
 struct flight *queue_frame_locked(struct served_blob *b, uint32_t frame, enum level level)
 {
 	struct flight *f = flights_find(&b->flights, frame);
 
-	if (f && (f->fetching || f->level <= level))
-		return f;
-	if (f)
-		TAILQ_REMOVE(&b->queue[f->level], f, of_queue);
-	else
+	if (!f) {
 		f = flights_add(&b->flights, frame);
+	} else if (f->run) {
+		if (!leave_stream(b, f, level))
+			return f;
+	} else if (f->level <= level) {
+		return f;
+	} else {
+		TAILQ_REMOVE(&b->queue[f->level], f, of_queue);
+	}
 	f->level = level;
 	TAILQ_INSERT_TAIL(&b->queue[level], f, of_queue);
 	return f;
@@ -31,7 +57,7 @@ struct flight *queue_frame_locked(struct served_blob *b, uint32_t frame, enum le
 
 void queue_back_locked(struct served_blob *b, struct flight *f)
 {
-	f->fetching = false;
+	f->run = NULL;
 	f->level = DEMAND;
 	TAILQ_INSERT_TAIL(&b->queue[DEMAND], f, of_queue);
 }
@@ -111,7 +137,7 @@ bool queue_wants_locked(const struct served_blob *b, uint32_t frame, enum level 
 	const struct flight *f = flights_find(&b->flights, frame);
 
 	if (f)
-		return !f->fetching && f->level <= level;
+		return !f->run && f->level <= level;
 	return level == PREFETCH && !store_blob_has(b->cache, frame);
 }
 
@@ -123,12 +149,19 @@ static uint64_t stored_bytes(const struct range_map *m, uint32_t first, uint32_t
 	return z.stored_offset + z.stored_size - a.stored_offset;
 }
 
-static bool fits(const struct engine *e, const struct range_map *m, uint32_t first, uint32_t end)
+size_t queue_request_bytes(const struct engine *e, bool streams)
+{
+	const struct engine_options *o = &e->options;
+
+	return streams && o->stream_bytes > o->slice_bytes ? o->stream_bytes : o->slice_bytes;
+}
+
+static bool fits(const struct run *r, const struct range_map *m, uint32_t first, uint32_t end)
 {
 	struct frame a = range_map_frame(m, first), z = range_map_frame(m, end - 1);
 
 	return end - first <= RUN_FRAMES && z.offset + z.size - a.offset <= RUN_BYTES &&
-	       stored_bytes(m, first, end) <= e->options.slice_bytes;
+	       stored_bytes(m, first, end) <= queue_request_bytes(r->blob->engine, r->streams);
 }
 
 /* What will be wanted next comes along, a little of it: not much longer to wait for who waits. */
@@ -145,7 +178,7 @@ static void grow_forward(struct run *r, const struct range_map *m)
 	const struct served_blob *b = r->blob;
 	uint32_t n = range_map_n_frames(m), wanted = r->end;
 
-	for (uint32_t i = r->end; i < n && fits(b->engine, m, r->first, i + 1); i++)
+	for (uint32_t i = r->end; i < n && fits(r, m, r->first, i + 1); i++)
 		if (queue_wants_locked(b, i, r->level))
 			wanted = r->end = i + 1;
 		else if (comes_along(r, m, wanted, i))
@@ -158,7 +191,7 @@ static void grow_backward(struct run *r, const struct range_map *m)
 {
 	const struct served_blob *b = r->blob;
 
-	for (uint32_t i = r->first; i-- > 0 && fits(b->engine, m, i, r->end);)
+	for (uint32_t i = r->first; i-- > 0 && fits(r, m, i, r->end);)
 		if (queue_wants_locked(b, i, r->level))
 			r->first = i;
 		else if (stored_bytes(m, i, r->first) > b->source->gap)
@@ -173,7 +206,7 @@ static void claim(struct run *r, const struct range_map *m)
 	for (uint32_t i = r->first; i < r->end; i++) {
 		struct flight *f = flights_find(&b->flights, i);
 
-		if (f ? f->fetching : store_blob_has(b->cache, i))
+		if (f ? f->run != NULL : store_blob_has(b->cache, i))
 			continue;
 		if (f) {
 			TAILQ_REMOVE(&b->queue[f->level], f, of_queue);
@@ -181,7 +214,7 @@ static void claim(struct run *r, const struct range_map *m)
 			f = flights_add(&b->flights, i);
 			f->level = r->level;
 		}
-		f->fetching = true;
+		f->run = r;
 		r->flights[r->n++] = f;
 		r->need += range_map_frame(m, i).size;
 	}
@@ -211,6 +244,19 @@ static void take_queued(struct run *r, const struct range_map *m)
 	claim(r, m);
 }
 
+/* What a slice holds is asked for in one piece. */
+static void begin_stream(struct run *r, const struct range_map *m)
+{
+	struct engine *e = r->blob->engine;
+
+	r->streams =
+		r->streams && r->n && stored_bytes(m, r->first, r->end) > e->options.slice_bytes;
+	if (!r->streams)
+		return;
+	r->reached = range_map_frame(m, r->first).stored_offset;
+	e->streams++;
+}
+
 static void take(struct run *r, struct served_blob *b, enum level level)
 {
 	struct engine *e = b->engine;
@@ -220,9 +266,14 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 	r->number = ++e->runs;
 	r->level = level;
 	r->index = !m;
-	r->first = r->end = r->n = 0;
+	r->first = r->end = r->n = r->at = 0;
 	r->need = 0;
 	r->starved = false;
+	/* read() asks elsewhere, too, when somebody fails */
+	r->streams =
+		m && level != DEMAND && b->source->stream && !b->failing && e->streams < STREAMS;
+	r->blamed = false;
+	r->paused = 0;
 	TAILQ_REMOVE(&e->ready[level], b, of_ready[level]); /* its next turn is after the others' */
 	b->ready[level] = false;
 	b->busy++;
@@ -234,6 +285,8 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 		take_prefetch(r, m);
 	else
 		take_queued(r, m);
+	if (m)
+		begin_stream(r, m);
 	queue_update_locked(b);
 }
 
@@ -288,6 +341,9 @@ void run_end_locked(struct run *r)
 
 	r->blob = NULL;
 	b->engine->busy[r->level]--;
+	b->engine->streams -= r->streams;
+	if (r->level != AHEAD)
+		pthread_cond_broadcast(&b->engine->calm);
 	prefetch_again_locked(b);
 	queue_update_locked(b);
 	blob_leave_locked(b);

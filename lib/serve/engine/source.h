@@ -9,6 +9,13 @@
 
 #include "lib/base/digest.h"
 #include "lib/base/error.h"
+#include "lib/stream/stream.h"
+
+/* Who takes a range as a stream. */
+struct stream_user {
+	int (*use)(void *arg, struct stream *stream, struct error **err);
+	void *arg;
+};
 
 /*
  * One kind of source; embedded in its own structure. Functions may be called on any thread, and
@@ -21,8 +28,16 @@ struct blob_source {
 	 */
 	int (*read)(struct blob_source *s, const struct digest *blob, uint64_t offset, void *buf,
 		size_t len, struct error **err);
-	/* What read() last gave on this thread was not the blob: do not ask there next. May be
-	 * NULL. */
+	/*
+	 * The same range as it comes, for a long one: use() is called once, on this thread, with a
+	 * stream of it that need not be read to its end. Nobody else is asked when it fails; what
+	 * use() returns (0, or -1 when the stream has failed) is returned. NULL: only read(); see
+	 * source_stream().
+	 */
+	int (*stream)(struct blob_source *s, const struct digest *blob, uint64_t offset,
+		uint64_t len, const struct stream_user *user, struct error **err);
+	/* What read() or stream() last gave on this thread was not the blob: do not ask there next.
+	 * May be NULL. */
 	void (*blame)(struct blob_source *s);
 	/*
 	 * Give up the reads of this blob that are under way, on any thread: they fail within half a
@@ -43,5 +58,9 @@ struct blob_source {
 	 * whom others need not trust to answer at all. */
 	bool last;
 };
+
+/* stream() of any source: where it has none, by read(), piece by piece as they are asked for. */
+int source_stream(struct blob_source *s, const struct digest *blob, uint64_t offset, uint64_t len,
+	const struct stream_user *user, struct error **err);
 
 #endif

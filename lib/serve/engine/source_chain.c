@@ -113,6 +113,24 @@ static int chain_read(struct blob_source *source, const struct digest *blob, uin
 	return -1;
 }
 
+/* Of whoever is asked first. */
+static int chain_stream(struct blob_source *source, const struct digest *blob, uint64_t offset,
+	uint64_t len, const struct stream_user *user, struct error **err)
+{
+	struct chain *c = (struct chain *)source;
+	CLEANUP_FREE struct member **order = xcalloc(c->n, sizeof(struct member *));
+	int rc;
+
+	sort(c, order);
+	answered = order[0];
+	rc = source_stream(order[0]->source, blob, offset, len, user, err);
+	if (rc == 0)
+		trust(c, order[0]);
+	else if (!is_given_up(*err))
+		shun(c, order[0]);
+	return rc;
+}
+
 static void chain_blame(struct blob_source *source)
 {
 	struct chain *c = (struct chain *)source;
@@ -151,6 +169,7 @@ struct blob_source *source_chain_new(struct blob_source *const *sources, size_t 
 
 	c->source = (struct blob_source){
 		.read = chain_read,
+		.stream = n ? chain_stream : NULL,
 		.blame = chain_blame,
 		.cancel = chain_cancel,
 		.close = chain_close,

@@ -8,6 +8,8 @@
 #include "lib/base/mem.h"
 #include "lib/serve/engine/sources.h"
 
+enum { AHEAD = 1024 * 1024 }; /* bytes of a stream that wait in memory */
+
 struct registry_source {
 	struct blob_source source;
 	struct registry *registry;
@@ -19,6 +21,16 @@ static int registry_source_read(struct blob_source *source, const struct digest 
 	const struct registry_source *s = (const struct registry_source *)source;
 
 	return registry_read_blob(s->registry, blob, offset, buf, len, err);
+}
+
+static int registry_source_stream(struct blob_source *source, const struct digest *blob,
+	uint64_t offset, uint64_t len, const struct stream_user *user, struct error **err)
+{
+	const struct registry_source *s = (const struct registry_source *)source;
+	CLEANUP_STREAM struct stream *stream =
+		registry_open_range(s->registry, blob, offset, len, AHEAD, err);
+
+	return stream ? user->use(user->arg, stream, err) : -1;
 }
 
 static void registry_source_blame(struct blob_source *source)
@@ -55,6 +67,7 @@ struct blob_source *source_registry_new(struct registry *r)
 
 	s->source = (struct blob_source){
 		.read = registry_source_read,
+		.stream = registry_source_stream,
 		.blame = registry_source_blame,
 		.cancel = registry_source_cancel,
 		.close = registry_source_close,

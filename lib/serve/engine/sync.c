@@ -6,7 +6,7 @@
 #include "lib/serve/engine/part.h"
 
 enum {
-	SYNC_BYTES = 64 * 1024 * 1024, /* what a crash may cost */
+	SYNC_BYTES = 256 * 1024 * 1024, /* what a crash may cost */
 	SYNC_US = 5 * 1000 * 1000, /* and since when */
 };
 

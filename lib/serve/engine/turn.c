@@ -47,9 +47,9 @@ static void wait_locked(struct fetcher *f)
 		pthread_cond_wait(&f->called, &e->lock);
 }
 
-static bool is_waited_for(const struct run *r)
+bool run_is_waited_for(const struct run *r)
 {
-	for (uint32_t i = 0; i < r->n; i++)
+	for (uint32_t i = r->at; i < r->n; i++)
 		if (r->flights[i] && !TAILQ_EMPTY(&r->flights[i]->waiters))
 			return true;
 	return false;
@@ -70,7 +70,7 @@ static void take_locked(struct fetcher *f, bool at_once)
 void turn_take(struct fetcher *f)
 {
 	pthread_mutex_lock(&f->engine->lock);
-	take_locked(f, f->run.level == DEMAND || is_waited_for(&f->run));
+	take_locked(f, f->run.level == DEMAND || run_is_waited_for(&f->run));
 	pthread_mutex_unlock(&f->engine->lock);
 }
 
@@ -91,7 +91,7 @@ static bool has_frame(const struct run *r, uint32_t frame)
 {
 	if (frame < r->first || frame >= r->end)
 		return false;
-	for (uint32_t i = 0; i < r->n; i++)
+	for (uint32_t i = r->at; i < r->n; i++)
 		if (r->flights[i] && r->flights[i]->frame == frame)
 			return true;
 	return false;
@@ -101,6 +101,7 @@ void turn_hurry_locked(struct served_blob *b, uint32_t frame)
 {
 	struct fetcher *f;
 
+	pthread_cond_broadcast(&b->engine->calm); /* its stream may be letting others go first */
 	TAILQ_FOREACH(f, &b->engine->for_turn, of_turn)
 	{
 		if (f->run.blob == b && has_frame(&f->run, frame)) {
