@@ -16,9 +16,10 @@
 #include "lib/base/text.h"
 #include "lib/mount/server.h"
 #include "lib/serve/transport/fuse_part.h"
+#include "lib/serve/transport/fuse_servers.h"
 
 enum {
-	THREADS_MAX = 10, /* no request waits on one of them */
+	THREADS_MAX = 10, /* no request waits for data on one of them */
 	BACKGROUND_MAX = 128, /* reads ahead that the kernel has under way */
 };
 
@@ -232,19 +233,18 @@ static void let_signals_go(void)
 
 int fuse_mount_serve(struct fuse_mount *m, struct error **err)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	int r;
+	struct fuse_servers *servers;
+	int r = -1;
 
 	let_signals_go();
-	if (!config || fuse_set_signal_handlers(m->fuse) < 0) {
-		fuse_loop_cfg_destroy(config);
+	if (fuse_set_signal_handlers(m->fuse) < 0)
 		return error_set(err, 0, "libfuse cannot begin to answer");
-	}
-	fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
-	r = fuse_session_loop_mt(m->fuse, config);
+	servers = fuse_servers_start(m->fuse, "mount", THREADS_MAX, err);
+	if (servers)
+		r = fuse_servers_wait(servers, err);
+	fuse_servers_stop(servers);
 	fuse_remove_signal_handlers(m->fuse);
-	fuse_loop_cfg_destroy(config);
-	return r < 0 ? error_set(err, -r, "cannot read from /dev/fuse") : 0;
+	return r;
 }
 
 void fuse_mount_end(struct fuse_mount *m)

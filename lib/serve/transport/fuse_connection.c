@@ -6,30 +6,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/base/log.h"
 #include "lib/base/mem.h"
-#include "lib/base/thread.h"
 #include "lib/mount/context.h"
 #include "lib/mount/server.h"
 #include "lib/serve/transport/fuse_part.h"
+#include "lib/serve/transport/fuse_servers.h"
 
 enum {
 	NOTIFY_RESEND = 7, /* FUSE_NOTIFY_RESEND: uapi fuse.h, 7.40, Linux 6.9 */
 	INIT_MAX = 4096, /* bytes; struct fuse_in_header and struct fuse_init_in have 104 */
-};
-
-struct answerer {
-	struct fuse_connection *connection;
-	struct fuse_buf buf; /* libfuse allocates it */
-	pthread_t thread;
 };
 
 struct fuse_connection {
@@ -37,10 +28,9 @@ struct fuse_connection {
 	char *name;
 	struct fuse_session *fuse;
 	struct fuse_pendings *pendings;
-	struct answerer *answerers;
-	unsigned n_threads, n_started;
+	struct fuse_servers *servers; /* NULL before the start */
+	unsigned threads;
 	int mount, init; /* copies of what is to be kept once somebody answers; else -1 */
-	atomic_bool gone;
 };
 
 /* ---- the names of what is kept ---- */
@@ -241,8 +231,7 @@ struct fuse_connection *fuse_connection_open(
 	c->mount = c->init = -1;
 	c->keep = keep;
 	c->name = xstrdup(spec->name);
-	c->n_threads = spec->threads;
-	c->answerers = xcalloc(spec->threads, sizeof(*c->answerers));
+	c->threads = spec->threads;
 	c->pendings = fuse_pendings_new();
 	*mount = -1;
 	r = kept >= 0 ? go_on(c, spec, kept, mount, err) : begin_anew(c, spec, mount, err);
@@ -261,35 +250,8 @@ struct fuse_pendings *fuse_connection_pendings(const struct fuse_connection *c)
 
 void fuse_connection_drop_data(struct fuse_connection *c, fuse_ino_t node)
 {
-	if (c->n_started) /* ENOENT: the kernel does not know the node */
+	if (c->servers) /* ENOENT: the kernel does not know the node */
 		fuse_lowlevel_notify_inval_inode(c->fuse, node, 0, 0);
-}
-
-/*
- * Can be cancelled while it waits for the kernel. A request that it had then is not lost: the next
- * process asks for it again.
- */
-static void *answer_requests(void *arg)
-{
-	struct answerer *a = arg;
-	struct fuse_connection *c = a->connection;
-	int r;
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	while (!fuse_session_exited(c->fuse)) {
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-		r = fuse_session_receive_buf(c->fuse, &a->buf);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-		if (r == -EINTR || r == -EAGAIN)
-			continue;
-		if (r < 0)
-			log_debug("FUSE, %s: %s", c->name, strerror(-r));
-		if (r <= 0)
-			break;
-		fuse_session_process_buf(c->fuse, &a->buf);
-	}
-	atomic_store(&c->gone, true);
-	return NULL;
 }
 
 /* Where nothing is left unanswered, it does nothing. */
@@ -309,40 +271,32 @@ int fuse_connection_start(struct fuse_connection *c, struct error **err)
 {
 	if (ask_again(c, err) < 0)
 		return -1;
-	while (c->n_started < c->n_threads) {
-		struct answerer *a = &c->answerers[c->n_started];
-
-		a->connection = c;
-		if (thread_start(&a->thread, answer_requests, a, err) < 0)
-			return -1;
-		c->n_started++;
-	}
+	c->servers = fuse_servers_start(c->fuse, c->name, c->threads, err);
+	if (!c->servers)
+		return -1;
 	return keep_after_start(c, err);
 }
 
 bool fuse_connection_is_gone(const struct fuse_connection *c)
 {
-	return atomic_load(&c->gone);
+	return c->servers && fuse_servers_are_gone(c->servers);
 }
 
 void fuse_connection_close(struct fuse_connection *c)
 {
+	bool gone;
+
 	if (!c)
 		return;
-	for (unsigned i = 0; i < c->n_started; i++)
-		pthread_cancel(c->answerers[i].thread);
-	for (unsigned i = 0; i < c->n_started; i++) {
-		pthread_join(c->answerers[i].thread, NULL);
-		free(c->answerers[i].buf.mem);
-	}
+	gone = fuse_connection_is_gone(c);
+	fuse_servers_stop(c->servers);
 	fuse_pendings_drop(c->pendings);
 	if (c->fuse)
 		fuse_session_destroy(c->fuse);
-	if (fuse_connection_is_gone(c))
+	if (gone)
 		fuse_connection_forget(c->keep, c->name);
 	cleanup_fd_(&c->mount);
 	cleanup_fd_(&c->init);
-	free(c->answerers);
 	free(c->name);
 	free(c);
 }

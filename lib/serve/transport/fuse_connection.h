@@ -29,7 +29,7 @@ struct fuse_connection_spec {
 	 * only the first. */
 	const struct fuse_lowlevel_ops *operations;
 	void *userdata; /* fuse_req_userdata() */
-	unsigned threads; /* that answer */
+	unsigned threads; /* that answer, at most (fuse_servers.h) */
 };
 
 /*

@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/serve/transport/fuse_answer.h"
 #include "lib/serve/transport/fuse_part.h"
 
 enum { FEW_PIECES = 16 };
@@ -78,23 +78,33 @@ static int add_run(void *arg, const struct bootstrap_run *run, struct error **er
 	return 0;
 }
 
-static void answer_pieces(fuse_req_t req, const struct pieces *p)
+static int read_pieces(const struct pieces *p, uint8_t *buf)
 {
-	CLEANUP_FREE uint8_t *buf = xmalloc(p->size);
 	int code = 0;
 
 	for (size_t i = 0; i < p->n && !code; i++) {
 		const struct piece *one = piece_at(p, i);
+		const struct session_device *d = one->device;
 
-		if (one->device)
-			code = session_read(one->device, one->offset, buf + one->at, one->len);
+		if (d)
+			code = fuse_answer_read(
+				d->fd, d->offset + one->offset, buf + one->at, one->len);
 		else
 			memset(buf + one->at, 0, one->len);
 	}
+	return code;
+}
+
+static void answer_pieces(fuse_req_t req, const struct pieces *p)
+{
+	uint8_t *buf = fuse_answer_buffer(p->size);
+	int code = read_pieces(p, buf);
+
 	if (code)
 		fuse_reply_err(req, code);
 	else
 		fuse_reply_buf(req, (const char *)buf, p->size);
+	fuse_answer_done(buf, p->size);
 }
 
 /* ---- waiting ---- */

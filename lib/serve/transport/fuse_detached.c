@@ -6,7 +6,7 @@
 #include "lib/base/privilege.h"
 #include "lib/serve/transport/fuse_part.h"
 
-enum { THREADS = 2 }; /* no request waits on one of them */
+enum { THREADS = 4 }; /* at most; no request waits for data on one of them */
 
 struct fuse_mount *fuse_mount_begin_detached(struct session *s, struct keep *keep, const char *name,
 	const char *source, unsigned attributes, int *mount, struct error **err)

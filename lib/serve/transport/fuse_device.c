@@ -24,7 +24,7 @@
 #include "lib/serve/transport/fuse_device_part.h"
 
 enum {
-	THREADS = 4, /* no request waits on one of them */
+	THREADS = 4, /* at most; no request waits for data on one of them */
 	READ_AHEAD = 1024, /* KiB; libfuse takes no larger requests */
 };
 

@@ -6,9 +6,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/serve/transport/fuse_answer.h"
 #include "lib/serve/transport/fuse_device_part.h"
 #include "lib/serve/transport/fuse_part.h"
 
@@ -97,20 +97,14 @@ static void open_file(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi
 /* Never fewer bytes than asked for: EROFS takes the rest for zeros. */
 static void answer_with(fuse_req_t req, const struct device_file *f, uint64_t offset, size_t len)
 {
-	CLEANUP_FREE char *buf = xmalloc(len);
+	char *buf = fuse_answer_buffer(len);
+	int code = fuse_answer_read(f->fd, offset, buf, len);
 
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(f->fd, buf + done, len - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			fuse_reply_err(req, EIO);
-			return;
-		}
-		done += (size_t)n;
-	}
-	fuse_reply_buf(req, buf, len);
+	if (code)
+		fuse_reply_err(req, EIO);
+	else
+		fuse_reply_buf(req, buf, len);
+	fuse_answer_done(buf, len);
 }
 
 struct reading {
@@ -160,9 +154,16 @@ static void wait_for_data(
 	reading_put(r);
 }
 
+/* What is there: it is read without the lock, for that may wait for a disk. */
+struct there {
+	struct device_file *file; /* NULL: something else was answered, or will be */
+	uint64_t offset;
+	size_t len;
+};
+
 /* With the lock held, so that the blob stays attached until the engine knows of the want. */
-static void read_locked(
-	struct fuse_device *d, fuse_req_t req, fuse_ino_t node, size_t size, off_t offset)
+static void read_locked(struct fuse_device *d, fuse_req_t req, fuse_ino_t node, size_t size,
+	off_t offset, struct there *there)
 {
 	struct device_file *f = device_file_find(d, node);
 	uint64_t from = (uint64_t)offset;
@@ -176,21 +177,28 @@ static void read_locked(
 		return;
 	}
 	size = size < f->size - from ? size : (size_t)(f->size - from);
-	if (shared_blob_is_complete(f->blob))
-		answer_with(req, f, from, size);
-	else
+	if (!shared_blob_is_complete(f->blob)) {
 		wait_for_data(d, req, f, from, size);
+		return;
+	}
+	atomic_fetch_add(&f->users, 1);
+	*there = (struct there){ f, from, size };
 }
 
 static void read_file(
 	fuse_req_t req, fuse_ino_t node, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct fuse_device *d = fuse_req_userdata(req);
+	struct there there = { 0 };
 
 	(void)fi;
 	pthread_rwlock_rdlock(&d->lock);
-	read_locked(d, req, node, size, offset);
+	read_locked(d, req, node, size, offset, &there);
 	pthread_rwlock_unlock(&d->lock);
+	if (!there.file)
+		return;
+	answer_with(req, there.file, there.offset, there.len);
+	device_file_put(there.file);
 }
 
 static void init(void *arg, struct fuse_conn_info *c)
