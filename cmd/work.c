@@ -3,22 +3,16 @@
 
 #include "cmd/work.h"
 
-#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "lib/base/thread.h"
 
 unsigned work_jobs(uint64_t jobs)
 {
-	cpu_set_t set;
-
-	if (jobs)
-		return (unsigned)jobs;
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		return (unsigned)CPU_COUNT(&set);
-	return 1;
+	return jobs ? (unsigned)jobs : thread_processors();
 }
 
 enum progress_mode work_progress(void)

@@ -3,6 +3,7 @@
 
 #include "lib/base/thread.h"
 
+#include <sched.h>
 #include <signal.h>
 
 int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg, struct error **err)
@@ -16,4 +17,11 @@ int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg, struct e
 	code = pthread_create(thread, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return code ? error_set(err, code, "cannot start a thread") : 0;
+}
+
+unsigned thread_processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }

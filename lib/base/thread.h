@@ -12,4 +12,7 @@
  */
 int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg, struct error **err);
 
+/* Processors that this process may use (sched_setaffinity(2)); 1 where that cannot be told. */
+unsigned thread_processors(void);
+
 #endif

@@ -10,6 +10,7 @@
 #include "lib/base/mem.h"
 #include "lib/image/parts.h"
 #include "lib/serve/engine/sources.h"
+#include "lib/store/io.h"
 #include "lib/stream/spool.h"
 
 enum { FETCH_STEP = 64 * 1024 * 1024 }; /* bytes that are wanted at once to fetch all */
@@ -281,15 +282,5 @@ void session_close(struct session *s)
 
 int session_read(const struct session_device *d, uint64_t offset, void *buf, size_t len)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(
-			d->fd, (char *)buf + done, len - done, (off_t)(d->offset + offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? errno : EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return io_read(d->fd, buf, len, d->offset + offset) < 0 ? errno : 0;
 }

@@ -7,16 +7,14 @@
  */
 #include "config.h"
 
-#include <sched.h>
-
+#include "lib/base/thread.h"
 #include "lib/serve/engine/part.h"
 
 unsigned turn_processors(void)
 {
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
+	unsigned n = thread_processors();
 
-	return n > 2 ? (unsigned)n : 2;
+	return n > 2 ? n : 2;
 }
 
 static void call(struct fetcher *f)

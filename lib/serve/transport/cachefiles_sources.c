@@ -8,6 +8,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/serve/transport/cachefiles_part.h"
+#include "lib/store/io.h"
 
 static uint64_t whole_blocks(uint64_t size)
 {
@@ -34,17 +35,7 @@ int cache_source_read(const struct cache_source *s, uint64_t offset, uint8_t *bu
 	size_t want = len < left ? len : (size_t)left;
 
 	memset(buf + want, 0, len - want);
-	for (size_t done = 0; done < want;) {
-		ssize_t n =
-			pread(s->fd, buf + done, want - done, (off_t)(s->offset + offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? errno : EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return io_read(s->fd, buf, want, s->offset + offset) < 0 ? errno : 0;
 }
 
 void cache_source_put_locked(struct cache_source *s)

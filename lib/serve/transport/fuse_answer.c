@@ -11,6 +11,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/serve/transport/fuse_servers.h"
+#include "lib/store/io.h"
 
 enum {
 	SMALL = 64 * 1024, /* bytes: malloc() has these at hand, too */
@@ -73,14 +74,5 @@ int fuse_answer_read(int fd, uint64_t offset, void *buf, size_t len)
 
 	if (done < len)
 		fuse_servers_step_aside();
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? errno : EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return io_read(fd, (char *)buf + done, len - done, offset + done) < 0 ? errno : 0;
 }

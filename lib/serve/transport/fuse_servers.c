@@ -337,13 +337,6 @@ static void *serve(void *arg)
 
 /* ---- beginning and end ---- */
 
-static unsigned count_processors(void)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return n > 1 ? (unsigned)n : 1;
-}
-
 struct fuse_servers *fuse_servers_start(
 	struct fuse_session *fuse, const char *name, unsigned max, struct error **err)
 {
@@ -354,7 +347,7 @@ struct fuse_servers *fuse_servers_start(
 	s->fuse = fuse;
 	s->name = xstrdup(name);
 	s->max = max;
-	s->n_processors = count_processors();
+	s->n_processors = thread_processors();
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->called, NULL);
 	s->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
