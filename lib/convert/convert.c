@@ -436,9 +436,11 @@ static int start(struct conversion *c, struct error **err)
 
 static void finish(struct conversion *c)
 {
-	workers_stop(c->workers);
+	if (c->workers)
+		workers_wait(c->workers);
 	for (size_t i = 0; i < c->src->n_layers; i++)
 		reader_free(c->readers[i]);
+	workers_stop(c->workers); /* a stream may wake its reader until it is closed */
 	merge_free(c->merge);
 	batch_pool_free(c->pool);
 	free(c->readers);

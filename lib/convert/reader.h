@@ -51,7 +51,7 @@ const char *reader_name(const struct reader *r);
 /* The digest of the uncompressed tar, after workers_wait(). */
 const struct digest *reader_diff_id(const struct reader *r);
 
-/* After workers_wait(). NULL is allowed. */
+/* After workers_wait() and before workers_stop(): its stream may still wake it. NULL is allowed. */
 void reader_free(struct reader *r);
 
 #endif

@@ -37,6 +37,7 @@ struct expected {
 	struct remote *remote;
 	struct digest digest;
 	uint64_t size;
+	struct spooled *claimed;
 	pthread_t thread;
 	struct error *error; /* why it has failed: for who asks next */
 };
@@ -346,12 +347,9 @@ static void *fetch_expected(void *arg)
 	struct expected *x = arg;
 	struct remote *r = x->remote;
 	struct error *e = NULL;
-	struct spooled *s;
-	bool mine;
 
 	pthread_mutex_lock(&r->lock);
-	s = claim(r, &x->digest, &mine);
-	if (mine && fill(r, s, x->size, &e) < 0)
+	if (fill(r, x->claimed, x->size, &e) < 0)
 		x->error = e;
 	pthread_mutex_unlock(&r->lock);
 	return NULL;
@@ -361,15 +359,21 @@ void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t 
 {
 	CLEANUP_ERROR struct error *ignored = NULL;
 	struct expected *x;
+	bool mine;
 
 	if (r->expected || size > EXPECTED_MAX || !registry_is_warm(r->registry))
 		return;
 	x = xzalloc(sizeof(*x));
 	*x = (struct expected){ .remote = r, .digest = *digest, .size = size };
 	pthread_mutex_lock(&r->lock);
-	if (thread_start(&x->thread, fetch_expected, x, &ignored) == 0)
+	/* before the thread runs: who opens it sooner would ask as well, and each has its retries */
+	x->claimed = claim(r, digest, &mine);
+	if (mine && thread_start(&x->thread, fetch_expected, x, &ignored) == 0) {
 		r->expected = x;
-	else
+	} else {
+		if (mine)
+			settle(r, x->claimed, -1, 0);
 		free(x);
+	}
 	pthread_mutex_unlock(&r->lock);
 }
