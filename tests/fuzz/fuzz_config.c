@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
-#include "lib/serve/config.h"
+#include "lib/serve/serve_config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
 #include "config.h"
 
 #include "lib/base/mem.h"
-#include "lib/serve/config.h"
+#include "lib/serve/serve_config.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/tmpdir.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The daemon's configuration file: JSON; docs/man/erofs-convert-serve.json.5 describes it. */
-#ifndef SERVE_CONFIG_H
-#define SERVE_CONFIG_H
+#ifndef SERVE_SERVE_CONFIG_H
+#define SERVE_SERVE_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "config.h"
 
-#include "lib/serve/config.h"
+#include "lib/serve/serve_config.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
-#include "lib/serve/config_value.h"
+#include "lib/serve/serve_config_value.h"
 
 enum { FILE_MAX = 1024 * 1024, PLACES_MAX = 16, REGISTRIES_MAX = 256 };
 

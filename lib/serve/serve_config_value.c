@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 #include "config.h"
 
-#include "lib/serve/config_value.h"
+#include "lib/serve/serve_config_value.h"
 
 #include <errno.h>
 #include <limits.h>
