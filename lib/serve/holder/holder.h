@@ -23,6 +23,7 @@
 #include "lib/serve/holder/keep.h"
 #include "lib/serve/holder/presence.h"
 #include "lib/serve/holder/requests.h"
+#include "lib/serve/linger.h"
 
 #define HOLDER_ENV_MAX 1024
 #define HOLDER_NOTED   8 /* as many readers of a blob as the engine follows */
@@ -90,7 +91,8 @@ struct holder {
 	/* itself */
 	int signals, null;
 	bool may_linger; /* there is more than one processor */
-	unsigned keen; /* how often still to look again before it sleeps */
+	struct lingerer linger;
+	uint64_t looked; /* when it was, at all that it waits for */
 	bool stopping;
 	uint64_t kill_at; /* with stopping */
 };

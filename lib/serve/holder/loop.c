@@ -10,13 +10,10 @@
 
 #define MS	  UINT64_C(1000000)
 #define STOP_TIME (30000 * MS)
-#define LINGER	  UINT64_C(60000) /* nanoseconds */
+#define LOOK	  MS /* while events come, so often at what else there is */
 #define HANG_MIN  (10000 * MS) /* with a short deadline; a worker beats each second */
 
-enum {
-	N_WAITS = 4,
-	KEEN_MAX = 8, /* so many times in a row in vain, and it is left */
-};
+enum { N_WAITS = 4 };
 
 static void hear_signal(struct holder *h)
 {
@@ -73,24 +70,32 @@ static int next_look(struct holder *h, uint64_t now)
 	return (int)((wait + MS - 1) / MS);
 }
 
-/*
- * A program that reads one file after the other asks again some microseconds after each answer.
- * To sleep until then, and be woken, costs both sides more than to look again for a moment. Only
- * after that has paid, and where the reader has another processor.
- */
+/* Events for a moment, where the reader has another processor; all else can wait so long. */
+static int look_again(struct holder *h, struct pollfd p[static N_WAITS], uint64_t began)
+{
+	int ready = 0;
+
+	if (!h->may_linger || !linger_pays(&h->linger))
+		return 0;
+	for (uint64_t now = began; !ready && now - began < LINGER; now = holder_now()) {
+		bool all = now - h->looked >= LOOK;
+
+		ready = poll(p, all ? N_WAITS : 1, 0);
+		if (all)
+			h->looked = now;
+	}
+	return ready;
+}
+
 static int wait_for_any(struct holder *h, struct pollfd p[static N_WAITS])
 {
 	uint64_t began = holder_now();
-	int ready = 0;
+	int ready = look_again(h, p, began);
 
-	while (h->keen && !ready && holder_now() - began < LINGER)
-		ready = poll(p, N_WAITS, 0);
-	if (!ready) {
-		h->keen -= h->keen > 0;
+	if (!ready)
 		ready = poll(p, N_WAITS, next_look(h, began));
-	}
-	if (h->may_linger && p[0].revents && holder_now() - began < 2 * LINGER)
-		h->keen = KEEN_MAX;
+	if (p[0].revents)
+		linger_learn(&h->linger, holder_now() - began);
 	return ready;
 }
 

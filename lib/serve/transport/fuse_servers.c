@@ -16,20 +16,19 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/thread.h"
+#include "lib/serve/linger.h"
 
-#define LINGER UINT64_C(60000) /* nanoseconds */
-#define LONG   UINT64_C(100000) /* for an answer of a few bytes: it waited for a disk, perhaps */
+#define LONG                                                                                 \
+	UINT64_C(100000) /* nanoseconds, for an answer of a few bytes: it waited for a disk, \
+			    perhaps */
 
 enum {
-	KEEN_MAX = 8, /* so many times in a row in vain, and lingering is left */
-	SHY = -16, /* for so many requests, when others want the processor */
 	LARGE = 64 * 1024, /* bytes: to read these takes as long as to wake somebody */
 	NO_MEMORY_MS = 10, /* until it is asked for again */
 	MANY = 8, /* small requests, each there when the one before is answered */
@@ -39,8 +38,7 @@ struct server {
 	struct fuse_servers *all;
 	struct fuse_buf buf; /* libfuse allocates it */
 	pthread_t thread;
-	int keen; /* to linger, if positive */
-	long preempted; /* so often, when that was looked at last */
+	struct lingerer linger;
 	unsigned at_once; /* requests without having to look twice */
 	bool waited; /* in the middle of an answer, perhaps */
 	bool aside;
@@ -191,19 +189,7 @@ static bool take(struct server *one)
 	return false;
 }
 
-/* Since that was asked last: to linger takes time from others then. */
-static bool was_preempted(struct server *one)
-{
-	long before = one->preempted;
-	struct rusage u;
-
-	if (getrusage(RUSAGE_THREAD, &u) < 0)
-		return false;
-	one->preempted = u.ru_nivcsw;
-	return u.ru_nivcsw != before;
-}
-
-static bool linger(struct server *one, uint64_t since)
+static bool look_again(struct server *one, uint64_t since)
 {
 	struct fuse_servers *s = one->all;
 	bool taken = false;
@@ -213,21 +199,6 @@ static bool linger(struct server *one, uint64_t since)
 			taken = take(one);
 	atomic_fetch_sub(&lingering, 1);
 	return taken;
-}
-
-/* After so many nanoseconds, a request came: would it pay to linger for the next one? */
-static void learn(struct server *one, uint64_t waited)
-{
-	bool preempted = was_preempted(one);
-
-	if (one->keen > 0 && preempted)
-		one->keen = SHY;
-	else if (one->keen < 0)
-		one->keen++;
-	else if (waited < 2 * LINGER)
-		one->keen = KEEN_MAX;
-	else if (one->keen)
-		one->keen--;
 }
 
 /* A request may be there after that. */
@@ -244,14 +215,14 @@ static void sleep_for_request(struct fuse_servers *s)
 static bool wait_and_take(struct server *one)
 {
 	uint64_t since = now();
-	bool taken = one->keen > 0 && linger(one, since);
+	bool taken = linger_pays(&one->linger) && look_again(one, since);
 
 	if (!taken && !atomic_load(&one->all->stop)) {
 		sleep_for_request(one->all);
 		taken = take(one);
 	}
 	if (taken)
-		learn(one, now() - since);
+		linger_learn(&one->linger, now() - since);
 	return taken;
 }
 
