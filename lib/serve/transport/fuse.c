@@ -251,14 +251,13 @@ void fuse_mount_end(struct fuse_mount *m)
 {
 	if (!m)
 		return;
+	if (!m->connection)
+		fuse_pendings_drop(m->pendings); /* no late answer meets the descriptor's number */
 	if (m->mounted)
-		fuse_session_unmount(m->fuse);
-	if (m->connection) {
+		fuse_session_unmount(m->fuse); /* closes it: who still waits gets an error */
+	if (m->connection)
 		fuse_connection_close(m->connection);
-	} else {
-		fuse_pendings_drop(m->pendings);
-		if (m->fuse)
-			fuse_session_destroy(m->fuse);
-	}
+	else if (m->fuse)
+		fuse_session_destroy(m->fuse);
 	free(m);
 }
