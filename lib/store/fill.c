@@ -187,6 +187,12 @@ int store_blob_sync(struct store_blob *b, struct error **err)
 	return rc;
 }
 
+void store_blob_push(struct store_blob *b)
+{
+	if (b->bits && b->next)
+		io_push(b->cache_fd);
+}
+
 void store_blob_on_loss(struct store_blob *b, void (*lost)(void *arg), void *arg)
 {
 	b->lost = lost;

@@ -4,6 +4,7 @@
 #include "lib/store/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 int io_read(int fd, void *p, size_t len, uint64_t offset)
@@ -54,4 +55,9 @@ int io_sync(int fd)
 		rc = fdatasync(fd);
 	while (rc < 0 && errno == EINTR);
 	return rc;
+}
+
+void io_push(int fd)
+{
+	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* 0: to the end */
 }

@@ -156,6 +156,11 @@ int store_blob_write(struct store_blob *b, uint32_t frame, uint64_t offset, cons
  * those frames are not there any more, in memory as well.
  */
 int store_blob_sync(struct store_blob *b, struct error **err);
+/*
+ * What was written begins its way to the disk, so that the next store_blob_sync() takes less time;
+ * that one tells of what fails. On any thread.
+ */
+void store_blob_push(struct store_blob *b);
 /* Calls that just before such frames are absent, within store_blob_sync(). Before any sync. */
 void store_blob_on_loss(struct store_blob *b, void (*lost)(void *arg), void *arg);
 

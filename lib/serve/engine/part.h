@@ -140,7 +140,7 @@ struct served_blob {
 	bool dirty; /* in the engine's list */
 	uint64_t dirty_since;
 	uint64_t sync_rest; /* no sync before this time */
-	uint64_t unsynced; /* bytes */
+	uint64_t unsynced, unpushed; /* bytes */
 	unsigned busy; /* threads that are at it without the lock */
 	struct prover_list provers;
 	atomic_bool removed; /* written with the lock */
