@@ -248,20 +248,25 @@ static struct spooled *find_spooled(const struct remote *r, const struct digest 
 	return s;
 }
 
+/* For the caller to fill: it is not here, and nobody else is about it. With the lock held. */
+static struct spooled *claim(struct remote *r, const struct digest *digest)
+{
+	struct spooled *s = xzalloc(sizeof(*s));
+
+	*s = (struct spooled){ .next = r->spooled, .digest = *digest, .fd = -1 };
+	r->spooled = s;
+	return s;
+}
+
 /* The blob if it is here, or one for the caller to fill: then *mine. With the lock held. */
-static struct spooled *claim(struct remote *r, const struct digest *digest, bool *mine)
+static struct spooled *find_or_claim(struct remote *r, const struct digest *digest, bool *mine)
 {
 	struct spooled *s;
 
 	while ((s = find_spooled(r, digest)) && s->fd < 0)
 		pthread_cond_wait(&r->changed, &r->lock);
 	*mine = !s;
-	if (s)
-		return s;
-	s = xzalloc(sizeof(*s));
-	*s = (struct spooled){ .next = r->spooled, .digest = *digest, .fd = -1 };
-	r->spooled = s;
-	return s;
+	return s ? s : claim(r, digest);
 }
 
 static int fetch(struct remote *r, const struct digest *digest, uint64_t size, struct error **err)
@@ -325,7 +330,7 @@ int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t siz
 
 	*range = FILE_RANGE_NONE;
 	pthread_mutex_lock(&r->lock);
-	s = claim(r, digest, &mine);
+	s = find_or_claim(r, digest, &mine);
 	if (mine) {
 		fd = fill(r, s, size, err);
 	} else {
@@ -359,19 +364,20 @@ void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t 
 {
 	CLEANUP_ERROR struct error *ignored = NULL;
 	struct expected *x;
-	bool mine;
 
 	if (r->expected || size > EXPECTED_MAX || !registry_is_warm(r->registry))
 		return;
 	x = xzalloc(sizeof(*x));
 	*x = (struct expected){ .remote = r, .digest = *digest, .size = size };
 	pthread_mutex_lock(&r->lock);
-	/* before the thread runs: who opens it sooner would ask as well, and each has its retries */
-	x->claimed = claim(r, digest, &mine);
-	if (mine && thread_start(&x->thread, fetch_expected, x, &ignored) == 0) {
+	/* before the thread runs: who opens it sooner would ask as well, and each has its retries
+	 */
+	if (!find_spooled(r, digest))
+		x->claimed = claim(r, digest);
+	if (x->claimed && thread_start(&x->thread, fetch_expected, x, &ignored) == 0) {
 		r->expected = x;
 	} else {
-		if (mine)
+		if (x->claimed)
 			settle(r, x->claimed, -1, 0);
 		free(x);
 	}

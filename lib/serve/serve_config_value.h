@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
-/* The single values of the configuration file: each is checked and copied. Part of config.c. */
+/* The single values of the configuration file: each is checked and copied. Part of serve_config.c.
+ */
 #ifndef SERVE_SERVE_CONFIG_VALUE_H
 #define SERVE_SERVE_CONFIG_VALUE_H
 

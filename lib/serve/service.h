@@ -14,9 +14,9 @@
 #include "lib/base/caller.h"
 #include "lib/base/digest.h"
 #include "lib/registry/registry.h"
-#include "lib/serve/serve_config.h"
 #include "lib/serve/engine/engine.h"
 #include "lib/serve/holder/keep.h"
+#include "lib/serve/serve_config.h"
 
 struct service;
 

@@ -75,7 +75,7 @@ static int look_again(struct holder *h, struct pollfd p[static N_WAITS], uint64_
 {
 	int ready = 0;
 
-	if (!h->may_linger || !linger_pays(&h->linger))
+	if (p[0].fd < 0 || !linger_pays(&h->linger))
 		return 0;
 	for (uint64_t now = began; !ready && now - began < LINGER; now = holder_now()) {
 		bool all = now - h->looked >= LOOK;
@@ -94,7 +94,7 @@ static int wait_for_any(struct holder *h, struct pollfd p[static N_WAITS])
 
 	if (!ready)
 		ready = poll(p, N_WAITS, next_look(h, began));
-	if (p[0].revents)
+	if (h->may_linger && p[0].revents)
 		linger_learn(&h->linger, holder_now() - began);
 	return ready;
 }
@@ -124,6 +124,7 @@ static void step(struct holder *h)
 		hear_signal(h);
 	now = holder_now();
 	held_sweep(h, now);
+	hits_tell(h, now);
 	look_after_worker(h, now);
 }
 

@@ -17,8 +17,8 @@
 #include "lib/base/privilege.h"
 #include "lib/base/remove_tree.h"
 #include "lib/mount/context.h"
-#include "lib/serve/serve_config.h"
 #include "lib/serve/holder/keep.h"
+#include "lib/serve/serve_config.h"
 #include "lib/serve/transport/cachefiles_part.h"
 
 #define DEVICE "/dev/cachefiles"
