@@ -17,8 +17,8 @@
 #include "lib/serve/holder/event.h"
 #include "lib/serve/holder/holder.h"
 
-#define BATCH	  16 /* events a read; those not noted yet when it dies are denied */
-#define BATCH_MAX (2 * BATCH) /* if they have no range, and are half as long */
+#define BATCH	  16 /* reads until those that came are answered */
+#define BATCH_MAX (2 * BATCH) /* events: without a range they are half as long */
 #define PATIENCE  10 /* times the deadline */
 
 static bool move(struct held_request *q, uint32_t from, uint32_t to)
@@ -231,44 +231,57 @@ static void settle_all(struct holder *h, const struct fresh *f, unsigned n)
 		held_wake_worker(h);
 }
 
-static void take_all(struct holder *h, const char *bytes, size_t size)
+static void take_all(
+	struct holder *h, const char *bytes, size_t size, struct fresh *fresh, unsigned *n)
 {
-	struct fresh fresh[BATCH_MAX];
 	struct event e;
-	unsigned n = 0;
 	size_t at = 0;
 	int rc = 0;
 
-	while (n < BATCH_MAX && (rc = event_next(bytes, size, &at, &e)) > 0) {
+	while (*n < BATCH_MAX && (rc = event_next(bytes, size, &at, &e)) > 0) {
 		if (e.fd < 0)
 			continue;
 		if (e.waits)
-			n += take(h, &e, &fresh[n]);
+			*n += take(h, &e, &fresh[*n]);
 		else
 			close(e.fd);
 	}
-	settle_all(h, fresh, n);
 	if (rc < 0) {
 		holder_say("the group \"" KEEP_FANOTIFY "\" gives no events that are understood");
 		h->group = -1;
 	}
 }
 
+/*
+ * One event at a time: what has been read and is not noted yet is denied if we die. Most reads are
+ * only repeated then, but for one of a single page it is an error.
+ */
+static bool read_one(struct holder *h, struct fresh *fresh, unsigned *n)
+{
+	_Alignas(8) char bytes[EVENT_SIZE];
+	ssize_t size = read(h->group, bytes, sizeof(bytes));
+
+	if (size > 0) {
+		take_all(h, bytes, (size_t)size, fresh, n);
+		return h->group >= 0;
+	}
+	if (size < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	/* an event whose file cannot be opened is denied by the kernel: the next one may do */
+	holder_say("cannot read events: %s", size ? strerror(errno) : "end of file");
+	if (size == 0 || errno == EINVAL || errno == EBADF)
+		h->group = -1;
+	return false;
+}
+
 void held_read(struct holder *h)
 {
-	static _Alignas(8) char bytes[BATCH * EVENT_SIZE];
-	ssize_t n = read(h->group, bytes, sizeof(bytes));
+	struct fresh fresh[BATCH_MAX];
+	unsigned n = 0;
 
-	if (n > 0) {
-		take_all(h, bytes, (size_t)n);
-		return;
-	}
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* an event whose file cannot be opened is denied by the kernel: the next one may do */
-	holder_say("cannot read events: %s", n ? strerror(errno) : "end of file");
-	if (n == 0 || errno == EINVAL || errno == EBADF)
-		h->group = -1;
+	for (unsigned i = 0; i < BATCH && read_one(h, fresh, &n);)
+		i++;
+	settle_all(h, fresh, n);
 }
 
 /* --- the end of a request ------------------------------------------------------------- */
