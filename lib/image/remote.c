@@ -370,8 +370,7 @@ void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t 
 	x = xzalloc(sizeof(*x));
 	*x = (struct expected){ .remote = r, .digest = *digest, .size = size };
 	pthread_mutex_lock(&r->lock);
-	/* before the thread runs: who opens it sooner would ask as well, and each has its retries
-	 */
+	/* before the thread runs: else it might ask once more after who opens the blob */
 	if (!find_spooled(r, digest))
 		x->claimed = claim(r, digest);
 	if (x->claimed && thread_start(&x->thread, fetch_expected, x, &ignored) == 0) {

@@ -8,8 +8,8 @@
 enum {
 	SYNC_BYTES = 256 * 1024 * 1024, /* what a crash may cost */
 	SYNC_US = 5 * 1000 * 1000, /* and since when */
-	PUSH_BYTES = 32 * 1024 * 1024, /* the disk works meanwhile: the last sync is short, for
-					  readers of a blob without a mark are faster */
+	PUSH_BYTES = 32 * 1024 * 1024, /* until the disk begins: the last sync, until which reads
+					  ask for leave, is short then */
 };
 
 static uint64_t due(const struct served_blob *b)

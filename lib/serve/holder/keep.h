@@ -64,9 +64,8 @@ void keep_status(struct keep *k, const char *fmt, ...) __attribute__((format(pri
 
 /*
  * Events whose numbers nobody knows, because a holder died between reading and noting them: all
- * numbers that are not in the requests are denied; EROFS asks again after readahead, not for a
- * page that it read alone. keep does that by itself when
- * it replaces a holder. Used by tests too. Returns how many there were.
+ * numbers that are not in the requests are denied. EROFS asks again after readahead, but not for a
+ * page that it read alone. A new holder does that by itself. Returns how many there were.
  */
 unsigned keep_deny_unknown(int group, struct requests *r);
 
