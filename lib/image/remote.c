@@ -99,6 +99,7 @@ static void forget_expected(struct remote *r)
 	if (!r->expected)
 		return;
 	registry_cancel(r->registry);
+	registry_await_no_more(r->registry);
 	pthread_join(r->expected->thread, NULL);
 	error_free(r->expected->error);
 	free(r->expected);
@@ -263,8 +264,10 @@ static struct spooled *find_or_claim(struct remote *r, const struct digest *dige
 {
 	struct spooled *s;
 
-	while ((s = find_spooled(r, digest)) && s->fd < 0)
+	while ((s = find_spooled(r, digest)) && s->fd < 0) {
+		registry_await_no_more(r->registry); /* from now on, somebody waits */
 		pthread_cond_wait(&r->changed, &r->lock);
+	}
 	*mine = !s;
 	return s ? s : claim(r, digest);
 }
@@ -347,12 +350,18 @@ int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t siz
 	return 0;
 }
 
+/*
+ * Mostly the second connection gets ready just before or just after the answer that says what is
+ * expected. When it is not by the time that somebody asks for the blob, the first one is free
+ * again.
+ */
 static void *fetch_expected(void *arg)
 {
 	struct expected *x = arg;
 	struct remote *r = x->remote;
 	struct error *e = NULL;
 
+	registry_await_warm(r->registry);
 	pthread_mutex_lock(&r->lock);
 	if (fill(r, x->claimed, x->size, &e) < 0)
 		x->error = e;
@@ -365,7 +374,7 @@ void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t 
 	CLEANUP_ERROR struct error *ignored = NULL;
 	struct expected *x;
 
-	if (r->expected || size > EXPECTED_MAX || !registry_is_warm(r->registry))
+	if (r->expected || size > EXPECTED_MAX || !registry_warms(r->registry))
 		return;
 	x = xzalloc(sizeof(*x));
 	*x = (struct expected){ .remote = r, .digest = *digest, .size = size };

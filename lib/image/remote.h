@@ -50,9 +50,9 @@ int remote_open_blob(struct remote *r, const struct digest *digest, uint64_t siz
 	struct file_range *range, struct error **err);
 
 /*
- * Somebody will soon open that blob: fetch it now, in the background, if a connection is to be had
- * for nothing (registry_warm()). If that fails, who opens it first hears why, and nothing is asked
- * again. By the thread that opens the image, one blob at most.
+ * Somebody will soon open that blob: fetch it in the background, as soon as a connection is to be
+ * had for nothing (registry_warm()), or when he does. If that fails, who opens it first hears why,
+ * and nothing is asked again. By the thread that opens the image, one blob at most.
  */
 void remote_expect_blob(struct remote *r, const struct digest *digest, uint64_t size);
 

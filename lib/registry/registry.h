@@ -50,7 +50,11 @@ void registry_close(struct registry *r); /* after its streams; NULL is allowed *
  * two blobs can be asked for at once, and neither waits for a handshake.
  */
 void registry_warm(struct registry *r);
-bool registry_is_warm(const struct registry *r);
+/* Is it warm, or perhaps soon? */
+bool registry_warms(const struct registry *r);
+/* Until it is, or registry_await_no_more(): it may never be. */
+void registry_await_warm(struct registry *r);
+void registry_await_no_more(struct registry *r);
 
 const char *registry_host(const struct registry *r); /* as it was named */
 

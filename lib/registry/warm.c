@@ -14,8 +14,26 @@ struct warm {
 	struct registry *r;
 	pthread_t thread;
 	struct http_control control;
-	_Atomic bool ready;
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t changed;
+	bool ready;
+	bool given_up; /* by who waited for it */
 };
+
+static void tell(struct warm *w, bool *what)
+{
+	pthread_mutex_lock(&w->lock);
+	*what = true;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void warm_free(struct warm *w)
+{
+	pthread_mutex_destroy(&w->lock);
+	pthread_cond_destroy(&w->changed);
+	free(w);
+}
 
 static void *greet(void *arg)
 {
@@ -36,7 +54,8 @@ static void *greet(void *arg)
 	};
 
 	http_perform(w->r->http, &q, &a);
-	w->ready = a.end == HTTP_DONE;
+	if (a.end == HTTP_DONE)
+		tell(w, &w->ready);
 	return NULL;
 }
 
@@ -46,19 +65,39 @@ void registry_warm(struct registry *r)
 	struct warm *w = xzalloc(sizeof(*w));
 
 	w->r = r;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->changed, NULL);
 	if (thread_start(&w->thread, greet, w, &ignored) == 0)
 		r->warm = w;
 	else
-		free(w);
+		warm_free(w);
 }
 
 /*
  * With TLS the first connection may speak HTTP/2, which blobs do not: then both go over the second,
  * one after the other, which still spares a handshake.
  */
-bool registry_is_warm(const struct registry *r)
+bool registry_warms(const struct registry *r)
 {
-	return r->warm && r->warm->ready && r->o.plain_http;
+	return r->warm && r->o.plain_http;
+}
+
+void registry_await_warm(struct registry *r)
+{
+	struct warm *w = r->warm;
+
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	while (!w->ready && !w->given_up)
+		pthread_cond_wait(&w->changed, &w->lock);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void registry_await_no_more(struct registry *r)
+{
+	if (r->warm)
+		tell(r->warm, &r->warm->given_up);
 }
 
 void warm_end(struct registry *r)
@@ -70,6 +109,6 @@ void warm_end(struct registry *r)
 	w->control.cancel = true;
 	http_wake(r->http);
 	pthread_join(w->thread, NULL);
-	free(w);
+	warm_free(w);
 	r->warm = NULL;
 }
