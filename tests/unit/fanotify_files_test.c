@@ -388,6 +388,49 @@ static void what_others_bring_meanwhile_is_known(void)
 	check_all_known(&f, 0);
 }
 
+/* --- each of them --- */
+
+struct seen {
+	const struct fixture *f;
+	unsigned n[2];
+};
+
+static void see(void *arg, struct served_blob *b)
+{
+	struct seen *s = arg;
+
+	for (unsigned i = 0; i < 2; i++)
+		s->n[i] += b == s->f->blobs[i].served;
+}
+
+static void check_each(const struct fixture *f, bool all, unsigned first, unsigned second)
+{
+	struct seen s = { .f = f };
+
+	CHECK(fanotify_files_each(f->files, see, &s) == all);
+	CHECK_U64(s.n[0], first);
+	CHECK_U64(s.n[1], second);
+}
+
+static void each_file_is_told_once_and_one_that_is_not_served_is_missed(void)
+{
+	FIXTURE f = begin();
+	struct served_blob *served = f.blobs[1].served;
+
+	check_each(&f, true, 0, 0);
+	add(&f, 0);
+	check_each(&f, true, 1, 0);
+	f.blobs[1].served = NULL;
+	add(&f, 1);
+	check_each(&f, false, 1, 0);
+	f.blobs[1].served = served;
+	check_each(&f, true, 1, 1);
+	fanotify_files_complete(f.files, &f.blobs[0]); /* reads of it may be on their way */
+	check_each(&f, true, 1, 1);
+	fanotify_files_remove(f.files, &f.blobs[0]);
+	check_each(&f, true, 0, 1);
+}
+
 int main(void)
 {
 	alarm(600);
@@ -402,5 +445,6 @@ int main(void)
 	RUN(what_was_lost_before_it_was_attached_goes_when_that_is_told);
 	RUN(what_is_detached_meanwhile_is_not_looked_at);
 	RUN(what_others_bring_meanwhile_is_known);
+	RUN(each_file_is_told_once_and_one_that_is_not_served_is_missed);
 	return tap_done();
 }

@@ -120,6 +120,19 @@ static inline void holder_make(const struct keep *k, unsigned deadline)
 		holder.free[i] = i;
 }
 
+/* A holder in the place of one that was killed: it begins with what that one left. */
+static inline void holder_succeed(const struct keep *k, unsigned deadline)
+{
+	static int null = -1;
+
+	if (null < 0)
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	holder_make(k, deadline);
+	holder.n_free = 0;
+	holder.null = null;
+	held_adopt(&holder);
+}
+
 static inline void *holder_main(void *arg)
 {
 	struct pollfd p = { .fd = holder.group, .events = POLLIN };
@@ -233,8 +246,9 @@ static inline void share(struct serving *s, unsigned i)
 		.served = s->f.blobs[i] };
 }
 
-/* n blobs of so many blocks, attached; `deadline`: seconds, of the engine. */
-static inline void serve(struct serving *s, unsigned n, unsigned blocks, unsigned deadline)
+/* n samples of so many blocks, of which nothing is served yet; `deadline`: seconds, of the engine.
+ */
+static inline void serve_prepare(struct serving *s, unsigned n, unsigned blocks, unsigned deadline)
 {
 	struct engine_options o = options(4, 300000);
 	CLEANUP_ERROR struct error *err = NULL;
@@ -251,11 +265,23 @@ static inline void serve(struct serving *s, unsigned n, unsigned blocks, unsigne
 	open_transport(s);
 	s->f.store = store_open_at(s->store_fd, s->store_dir, 0, &err);
 	must(s->f.store != NULL, err);
-	for (unsigned i = 0; i < n; i++) {
+}
+
+/* Its blobs, attached. */
+static inline void serve_samples(struct serving *s)
+{
+	for (unsigned i = 0; i < s->f.n; i++) {
 		add_blob(&s->f, i, NULL);
 		share(s, i);
 		attach(s, i);
 	}
+}
+
+/* Both. */
+static inline void serve(struct serving *s, unsigned n, unsigned blocks, unsigned deadline)
+{
+	serve_prepare(s, n, blocks, deadline);
+	serve_samples(s);
 }
 
 /* The same, at work. */

@@ -19,20 +19,19 @@
 
 #define BATCH	  16 /* reads until those that came are answered */
 #define BATCH_MAX (2 * BATCH) /* events: without a range they are half as long */
-#define PATIENCE  10 /* times the deadline */
 
 static bool move(struct held_request *q, uint32_t from, uint32_t to)
 {
 	return atomic_compare_exchange_strong(&q->state, &from, to);
 }
 
-static void use(struct holder *h, uint32_t slot, int fd)
+void held_use(struct holder *h, uint32_t slot, int fd)
 {
 	h->held[slot] = (struct held){ .fd = fd };
 	h->used[h->n_used++] = slot;
 }
 
-static void put_free(struct holder *h, uint32_t slot)
+void held_put_free(struct holder *h, uint32_t slot)
 {
 	h->free[(h->free_at + h->n_free++) % REQUESTS_MAX] = slot;
 }
@@ -54,10 +53,10 @@ static void release(struct holder *h, uint32_t slot)
 	if (h->held[slot].fd >= 0)
 		close(h->held[slot].fd);
 	h->held[slot].fd = -1;
-	put_free(h, slot);
+	held_put_free(h, slot);
 }
 
-static void announce(struct holder *h, uint32_t slot)
+void held_announce(struct holder *h, uint32_t slot)
 {
 	struct requests *r = h->requests;
 	uint32_t head = atomic_load(&r->head);
@@ -72,75 +71,6 @@ void held_wake_worker(const struct holder *h)
 
 	if (write(h->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		holder_say("cannot wake the worker: %s", strerror(errno));
-}
-
-/* --- what a former holder left -------------------------------------------------------- */
-
-/*
- * Its descriptors are gone, but the kernel still knows their numbers: no new event may get one,
- * so something else has it until the answer.
- */
-static int hold_place(struct holder *h, int number)
-{
-	if (number >= h->base)
-		return -1; /* no event of ours comes so high */
-	if (dup3(h->null, number, O_CLOEXEC) < 0)
-		holder_say("cannot hold descriptor %d: %s", number, strerror(errno));
-	return number;
-}
-
-static bool is_number(int number, unsigned char *seen)
-{
-	if (number < EVENT_NUMBER_MIN || number >= EVENT_NUMBER_MAX || seen[number])
-		return false;
-	seen[number] = true;
-	return true;
-}
-
-static void adopt_one(struct holder *h, uint32_t slot, unsigned char *seen, uint64_t now)
-{
-	struct held_request *q = &h->requests->slots[slot];
-	uint32_t state = atomic_load(&q->state);
-
-	switch (state) {
-	case REQUEST_PENDING:
-	case REQUEST_TAKEN:
-	case REQUEST_ANSWERING:
-		if (!is_number(q->fd, seen))
-			break;
-		use(h, slot, hold_place(h, q->fd));
-		if (q->deadline > now + h->deadline)
-			q->deadline = now + h->deadline;
-		if (state == REQUEST_PENDING)
-			announce(h, slot);
-		return;
-	case REQUEST_EXPIRED: /* perhaps before it was denied, and perhaps the worker has it */
-		if (is_number(q->fd, seen) && h->group >= 0)
-			answer_deny(h->group, q->fd, EIO);
-		use(h, slot, -1);
-		h->held[slot].patience = now + PATIENCE * h->deadline;
-		return;
-	}
-	atomic_store(&q->state, REQUEST_FREE);
-	put_free(h, slot);
-}
-
-void held_adopt(struct holder *h)
-{
-	static unsigned char seen[EVENT_NUMBER_MAX];
-	uint64_t now = holder_now();
-	unsigned n = 0;
-
-	if (h->group >= 0)
-		n = keep_deny_unknown(h->group, h->requests);
-	if (n)
-		holder_say("%u reads that nobody had noted have to be repeated", n);
-	for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
-		if (h->group < 0) /* whose requests were they? */
-			atomic_store(&h->requests->slots[i].state, REQUEST_FREE);
-		adopt_one(h, i, seen, now);
-	}
-	held_wake_worker(h);
 }
 
 /* --- new ones ------------------------------------------------------------------------- */
@@ -167,7 +97,7 @@ struct fresh {
 	uint64_t offset, len;
 };
 
-/* If we die now, it is found: nobody has to ask again. */
+/* If we die now, it is found with its file. */
 static void note(struct holder *h, const struct event *e, const struct fresh *f)
 {
 	struct held_request *q = &h->requests->slots[f->slot];
@@ -216,8 +146,8 @@ static bool settle(struct holder *h, const struct fresh *f)
 		release(h, f->slot);
 		return false;
 	}
-	use(h, f->slot, f->number);
-	announce(h, f->slot);
+	held_use(h, f->slot, f->number);
+	held_announce(h, f->slot);
 	return true;
 }
 
@@ -253,16 +183,20 @@ static void take_all(
 }
 
 /*
- * One event at a time: what has been read and is not noted yet is denied if we die. Most reads are
- * only repeated then, but for one of a single page it is an error.
+ * One event at a time, into memory that is there after us: if we die, its number and range are
+ * found there, until they are found in its slot.
  */
 static bool read_one(struct holder *h, struct fresh *fresh, unsigned *n)
 {
-	_Alignas(8) char bytes[EVENT_SIZE];
-	ssize_t size = read(h->group, bytes, sizeof(bytes));
+	union coming *coming = &h->requests->coming, ours = { .size = 0 };
+	ssize_t size;
 
+	memset(coming, 0, sizeof(*coming));
+	size = read(h->group, coming->bytes, sizeof(coming->bytes));
 	if (size > 0) {
-		take_all(h, bytes, (size_t)size, fresh, n);
+		memcpy(&ours, coming, sizeof(ours));
+		take_all(h, ours.bytes, (size_t)size, fresh, n);
+		atomic_store(&coming->size, 0);
 		return h->group >= 0;
 	}
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
@@ -320,7 +254,7 @@ static bool expire(struct holder *h, uint32_t slot, uint32_t state, uint64_t now
 	if (mine->fd >= 0)
 		close(mine->fd);
 	mine->fd = -1;
-	mine->patience = now + PATIENCE * h->deadline;
+	mine->patience = now + HELD_PATIENCE * h->deadline;
 	return false;
 }
 

@@ -27,6 +27,7 @@
 
 #define HOLDER_ENV_MAX 1024
 #define HOLDER_NOTED   8 /* as many readers of a blob as the engine follows */
+#define HELD_PATIENCE  10 /* times the deadline, until a slot that expired is used again */
 
 struct kept {
 	int fd;
@@ -109,14 +110,20 @@ int kept_find(const struct holder *h, const char *name);
 /* The worker's messages. */
 void kept_receive(struct holder *h);
 
-/* held.c */
+/* adopt.c */
 void held_adopt(struct holder *h);
+
+/* held.c */
 bool held_may_read(const struct holder *h);
 void held_read(struct holder *h);
 void held_sweep(struct holder *h, uint64_t now);
 void held_wake_worker(const struct holder *h);
 /* The worker is dead: it believes in nothing any more. */
 void held_forget_expired(struct holder *h);
+/* A slot is in use from now on, with that descriptor; it is free; the worker is to look at it. */
+void held_use(struct holder *h, uint32_t slot, int fd);
+void held_put_free(struct holder *h, uint32_t slot);
+void held_announce(struct holder *h, uint32_t slot);
 
 /* hits.c */
 void hits_know(struct holder *h, int fd); /* the table of what is there is that one */

@@ -63,9 +63,10 @@ void keep_ready(struct keep *k);
 void keep_status(struct keep *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Events whose numbers nobody knows, because a holder died between reading and noting them: all
- * numbers that are not in the requests are denied. EROFS asks again after readahead, but not for a
- * page that it read alone. A new holder does that by itself. Returns how many there were.
+ * Events whose numbers nobody knows, of a group whose requests have been lost: all numbers that are
+ * not in the requests are denied. The kernel asks once more for a page that could not be read, so
+ * one that is denied a second time is an error. A new holder does that by itself. Returns how many
+ * there were.
  */
 unsigned keep_deny_unknown(int group, struct requests *r);
 

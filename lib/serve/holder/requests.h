@@ -24,8 +24,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "lib/serve/holder/event.h"
+
 #define REQUESTS_MAX   16384 /* a power of two; readers beyond that wait in the kernel's queue */
-#define REQUESTS_MAGIC UINT64_C(0x31726f6865637265) /* layout 1 */
+#define REQUESTS_MAGIC UINT64_C(0x32726f6865637265) /* layout 2 */
 
 enum request_state {
 	REQUEST_FREE,
@@ -39,15 +41,26 @@ enum request_state {
 struct held_request {
 	_Atomic uint32_t state;
 	int32_t fd; /* its number in the holder: the event's name */
-	uint64_t dev, ino; /* of the file: st_dev, st_ino */
+	uint64_t dev, ino; /* of the file: st_dev, st_ino; ino 0: it is not known (struct coming) */
 	uint64_t offset, len; /* bytes of it that are read */
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
 	int32_t pid; /* of the reader */
 	uint32_t reserved;
 };
 
+/*
+ * What read(2) has brought and no slot has yet. The kernel writes it here itself, so a holder that
+ * dies at any instant leaves its successor each event, but not which file it was of: only the
+ * event's descriptor told that.
+ */
+union coming {
+	_Atomic uint32_t size; /* of the first event, its first field; 0: there is none */
+	_Alignas(8) char bytes[EVENT_SIZE]; /* for event_next() */
+};
+
 struct requests {
 	uint64_t magic;
+	union coming coming; /* the holder's */
 	_Atomic uint32_t head; /* how many have been put into `ring`, modulo 2^32: the holder's */
 	_Atomic uint32_t worker_pid, holder_pid;
 	_Atomic uint64_t beat; /* CLOCK_MONOTONIC, nanoseconds: when the worker was last alive */

@@ -185,7 +185,7 @@ struct device_transport *fanotify_transport_open(
 	if (open_group(f, keep, store_dir, err) == 0) {
 		open_presence(f, keep);
 		f->files = fanotify_files_new(f->presence);
-		f->answers = fanotify_answers_new(keep, f->group, f->files, err);
+		f->answers = fanotify_answers_new(keep, f->group, f->own, f->files, err);
 	}
 	if (f->answers && (fd = fcntl(f->own, F_DUPFD_CLOEXEC, 3)) < 0)
 		error_set(err, errno, "cannot open %s once more", store_dir);

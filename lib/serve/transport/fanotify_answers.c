@@ -20,6 +20,7 @@
 #include "lib/base/thread.h"
 #include "lib/serve/holder/answer.h"
 #include "lib/serve/holder/requests.h"
+#include "lib/serve/transport/fanotify_unknown.h"
 
 /* What a slot's request wants of the engine. */
 struct taken {
@@ -34,6 +35,7 @@ struct fanotify_answers {
 	struct fanotify_files *files;
 	struct requests *requests;
 	int group;
+	int dir; /* the caller's */
 	int news; /* the holder's eventfd */
 	int call; /* an eventfd: look at `stop` and `again` */
 	pthread_t thread;
@@ -69,12 +71,17 @@ static bool move(struct held_request *q, uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong(&q->state, &from, to);
 }
 
-/* The kernel refuses most errno values, and then the reader would wait on. Somebody else may have
- * answered. */
+/* The kernel refuses most errno values, and then the reader would wait on. */
+static int errno_for_kernel(int error)
+{
+	return error == ENOSPC || error == EAGAIN ? error : EIO;
+}
+
+/* Somebody else may have answered. */
 static void tell_kernel(struct fanotify_answers *a, int number, int error)
 {
 	struct requests *r = a->requests;
-	int rc = error ? answer_deny(a->group, number, error == ENOSPC ? ENOSPC : EIO)
+	int rc = error ? answer_deny(a->group, number, errno_for_kernel(error))
 		       : answer_allow(a->group, number);
 
 	if (rc < 0 && errno != ENOENT)
@@ -116,6 +123,10 @@ static void want(struct fanotify_answers *a, struct taken *t, const struct held_
 	t->want = (struct want){ .done = answer };
 	t->owner = a;
 	atomic_fetch_add(&a->users, 1);
+	if (q->len && !q->ino) {
+		fanotify_unknown_want(a->files, a->group, a->dir, q->offset, q->len, &t->want);
+		return;
+	}
 	if (q->len && fanotify_files_want(a->files, q->dev, q->ino, q->offset, q->len, &t->want))
 		return;
 	log_event(EVENT_FAULT, "fanotify", FIELD("pid", q->pid), FIELD("offset", q->offset),
@@ -206,11 +217,12 @@ static void *run(void *arg)
 /* ---- coming and going ---- */
 
 struct fanotify_answers *fanotify_answers_new(
-	struct keep *keep, int group, struct fanotify_files *files, struct error **err)
+	struct keep *keep, int group, int dir, struct fanotify_files *files, struct error **err)
 {
 	struct fanotify_answers *a = xzalloc(sizeof(*a));
 
 	a->files = files;
+	a->dir = dir;
 	a->requests = keep_requests(keep);
 	a->news = keep_requests_eventfd(keep);
 	a->call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -8,9 +8,10 @@
 
 struct fanotify_answers;
 
-/* `keep` outlives all that is wanted of the files, `files` the end; `group` is copied. */
+/* `keep` outlives all that is wanted of the files, `files` and `dir` (as for
+ * fanotify_group_each_mark()) the end; `group` is copied. */
 struct fanotify_answers *fanotify_answers_new(
-	struct keep *keep, int group, struct fanotify_files *files, struct error **err);
+	struct keep *keep, int group, int dir, struct fanotify_files *files, struct error **err);
 
 /* Begin, with what a former worker has left. */
 int fanotify_answers_start(struct fanotify_answers *a, struct error **err);

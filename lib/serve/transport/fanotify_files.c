@@ -309,6 +309,22 @@ bool fanotify_files_want(struct fanotify_files *f, uint64_t dev, uint64_t ino, u
 	return file != NULL;
 }
 
+bool fanotify_files_each(
+	struct fanotify_files *f, void (*each)(void *arg, struct served_blob *b), void *arg)
+{
+	bool all = true;
+
+	pthread_rwlock_rdlock(&f->lock);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (const struct file *file = f->buckets[i]; file; file = file->next)
+			if (file->blob->served)
+				each(arg, file->blob->served);
+			else
+				all = false;
+	pthread_rwlock_unlock(&f->lock);
+	return all;
+}
+
 void fanotify_files_free(struct fanotify_files *f)
 {
 	if (!f)

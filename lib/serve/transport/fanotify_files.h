@@ -46,4 +46,11 @@ int fanotify_files_more(const struct fanotify_files *f);
 bool fanotify_files_want(struct fanotify_files *f, uint64_t dev, uint64_t ino, uint64_t offset,
 	uint64_t len, struct want *w);
 
+/*
+ * Call `each` for the blobs of all files; none goes before it returns. False: some file's blob is
+ * not served yet, and was passed over.
+ */
+bool fanotify_files_each(
+	struct fanotify_files *f, void (*each)(void *arg, struct served_blob *b), void *arg);
+
 #endif

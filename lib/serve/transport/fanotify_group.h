@@ -34,8 +34,9 @@ void fanotify_group_unmark(int group, int fd, const char *path);
 /*
  * Call `each` with a descriptor (for reading and writing, closed afterwards) of every file that the
  * group has marked. They are opened in the mount of the directory `dir`, as far as they lie in its
- * filesystem and this process may open files by their handles (CAP_DAC_READ_SEARCH).
+ * filesystem and this process may open files by their handles (CAP_DAC_READ_SEARCH). How many of
+ * them could not be opened; -1: it cannot be told what is marked.
  */
-void fanotify_group_each_mark(int group, int dir, void (*each)(void *arg, int fd), void *arg);
+int fanotify_group_each_mark(int group, int dir, void (*each)(void *arg, int fd), void *arg);
 
 #endif

@@ -25,6 +25,11 @@ static int nibble(char c)
 	return at ? (int)(at - digits) : -1;
 }
 
+static bool is_file_mark(const char *line)
+{
+	return strncmp(line, "fanotify ino:", strlen("fanotify ino:")) == 0;
+}
+
 /* "fanotify ino:... fhandle-bytes:8 fhandle-type:1 f_handle:1122334455667788", in hex. */
 static bool parse_mark(const char *line, struct handle *h)
 {
@@ -32,7 +37,7 @@ static bool parse_mark(const char *line, struct handle *h)
 	unsigned n, type;
 	int skip = 0;
 
-	if (strncmp(line, "fanotify ino:", strlen("fanotify ino:")) != 0 || !at ||
+	if (!at ||
 		sscanf(at, " fhandle-bytes:%x fhandle-type:%x f_handle:%n", &n, &type, &skip) !=
 			2 ||
 		!skip || n > sizeof(h->bytes))
@@ -50,25 +55,31 @@ static bool parse_mark(const char *line, struct handle *h)
 	return true;
 }
 
-void fanotify_group_each_mark(int group, int dir, void (*each)(void *arg, int fd), void *arg)
+int fanotify_group_each_mark(int group, int dir, void (*each)(void *arg, int fd), void *arg)
 {
 	CLEANUP_FREE char *path = xasprintf("/proc/self/fdinfo/%d", group);
 	CLEANUP_FCLOSE FILE *f = fopen(path, "re");
 	CLEANUP_FREE char *line = NULL;
 	size_t cap = 0;
 
+	int failed = 0;
+
 	while (f && getline(&line, &cap, f) > 0) {
 		struct handle h;
 		int fd;
 
-		if (!parse_mark(line, &h))
+		if (!is_file_mark(line))
 			continue;
-		fd = open_by_handle_at(dir, &h.head, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		fd = parse_mark(line, &h)
+			     ? open_by_handle_at(dir, &h.head, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+			     : -1;
 		if (fd < 0) {
 			log_debug("fanotify: a marked file cannot be opened: %s", strerror(errno));
+			failed++;
 			continue;
 		}
 		each(arg, fd);
 		close(fd);
 	}
+	return f && !ferror(f) ? failed : -1;
 }
