@@ -2,6 +2,7 @@
 /* What is fetched when nobody waits comes in the order in which it will be wanted. */
 #include "config.h"
 
+#include "lib/serve/engine/part.h"
 #include "tests/unit/engine_fixture.h"
 
 enum { EACH_ALONE = 1 }; /* a slice: no request has more than a frame */
@@ -144,6 +145,57 @@ static void blobs_that_nobody_reads_come_one_after_the_other(void)
 	end(&f);
 }
 
+/* The second's index is there, the first's is being loaded. */
+struct scene {
+	struct engine e;
+	struct fetcher f[2];
+	struct served_blob first, second;
+};
+
+static void scene_begin(struct scene *s)
+{
+	static char map;
+
+	*s = (struct scene){ .e.options.fetchers = 2, .e.fetchers = s->f };
+	s->first.engine = s->second.engine = &s->e;
+	s->first.prefetch_number = 1;
+	s->second.prefetch_number = 2;
+	s->second.map = (struct range_map *)&map; /* nobody looks into it */
+	s->f[1].run =
+		(struct run){ .blob = &s->first, .level = PREFETCH, .index = true, .since = 5 };
+}
+
+static void data_waits_for_the_index_of_what_goes_before_it(void)
+{
+	uint64_t wake = UINT64_MAX;
+	struct scene s;
+
+	scene_begin(&s);
+	CHECK(prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	CHECK(wake > 100 && wake < 1000000);
+	CHECK(!prefetch_waits(&s.second, PREFETCH, wake, &wake)); /* not for ever */
+	CHECK(!prefetch_waits(&s.second, AHEAD, 100, &wake));
+	s.f[1].run.index = false;
+	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	s.f[1].run.index = true;
+	s.f[1].run.blob = NULL; /* it is over */
+	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));
+}
+
+static void what_goes_first_and_indexes_wait_for_no_other_index(void)
+{
+	uint64_t wake = UINT64_MAX;
+	struct scene s;
+
+	scene_begin(&s);
+	s.second.ahead.read_at = 50; /* somebody has read it */
+	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	s.second.ahead.read_at = 0;
+	s.second.map = NULL;
+	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	CHECK(wake == UINT64_MAX);
+}
+
 int main(void)
 {
 	alarm(300); /* who is never answered hangs */
@@ -152,5 +204,7 @@ int main(void)
 	RUN(it_goes_round_the_end);
 	RUN(the_blob_that_was_read_last_goes_first_and_nobody_starves);
 	RUN(blobs_that_nobody_reads_come_one_after_the_other);
+	RUN(data_waits_for_the_index_of_what_goes_before_it);
+	RUN(what_goes_first_and_indexes_wait_for_no_other_index);
 	return tap_done();
 }

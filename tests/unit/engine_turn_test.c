@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
-/* Of what has come, what was asked for first is worked on first, and what is waited for at once. */
+/* Of what has come, what a reader is nearest to is worked on first, and what is waited for at once.
+ */
 #include "config.h"
 
 #include "lib/serve/engine/part.h"
@@ -9,11 +10,11 @@ enum { FETCHERS = 5 };
 
 /*
  * Two have a turn; the others wait for one, of runs 12, 10 and 11. Each has one frame, in the midst
- * of the others'.
+ * of the others'; the reader is between those of the third and the fourth.
  */
 struct scene {
 	struct engine e; /* first */
-	struct served_blob blob;
+	struct served_blob blob, other;
 	struct fetcher f[FETCHERS];
 	struct flight flights[FETCHERS];
 	atomic_bool taken[FETCHERS]; /* by their threads */
@@ -65,7 +66,11 @@ static void scene_begin(struct scene *s)
 	*s = (struct scene){ .e.processors = 2 };
 	pthread_mutex_init(&s->e.lock, NULL);
 	TAILQ_INIT(&s->e.for_turn);
-	s->blob.engine = &s->e;
+	s->blob.engine = s->other.engine = &s->e;
+	s->blob.prefetch_number = 1;
+	s->other.prefetch_number = 2;
+	s->blob.ahead.last = 25;
+	s->other.ahead.last = UINT32_MAX;
 	for (uint32_t i = 0; i < FETCHERS; i++) {
 		struct fetcher *f = &s->f[i];
 
@@ -86,16 +91,19 @@ static void scene_begin(struct scene *s)
 
 static void scene_end(struct scene *s)
 {
+	while (s->e.at_turn) /* each gives it to one who waits */
+		for (unsigned i = 0; i < FETCHERS; i++)
+			if (has_turn(s, i))
+				give(s, i);
 	for (unsigned i = 0; i < FETCHERS; i++) {
-		if (has_turn(s, i))
-			give(s, i);
 		pthread_join(s->f[i].thread, NULL);
 		pthread_cond_destroy(&s->f[i].called);
 	}
 	pthread_mutex_destroy(&s->e.lock);
 }
 
-static void the_first_begun_is_the_first_to_be_worked_on(void)
+/* The others' numbers are smaller than that of the one that he has passed. */
+static void what_the_reader_is_nearest_to_is_the_first_to_be_worked_on(void)
 {
 	struct scene s;
 
@@ -106,6 +114,106 @@ static void the_first_begun_is_the_first_to_be_worked_on(void)
 	CHECK(has_turn(&s, 4) && !has_turn(&s, 2));
 	give(&s, 1);
 	CHECK(has_turn(&s, 2));
+	scene_end(&s);
+}
+
+/* He reads on, or back, while they wait. */
+static void the_reader_is_where_he_is_now(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	s.blob.ahead.last = 35;
+	give(&s, 0);
+	CHECK(has_turn(&s, 4) && !has_turn(&s, 2) && !has_turn(&s, 3));
+	s.blob.ahead.last = 5;
+	give(&s, 1);
+	CHECK(has_turn(&s, 2) && !has_turn(&s, 3));
+	scene_end(&s);
+}
+
+static void of_frames_as_near_as_each_other_the_first_begun_goes_first(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	for (unsigned i = 0; i < FETCHERS; i++)
+		s.flights[i].frame = 40;
+	give(&s, 0);
+	CHECK(has_turn(&s, 3));
+	give(&s, 1);
+	CHECK(has_turn(&s, 4) && !has_turn(&s, 2));
+	scene_end(&s);
+}
+
+static void the_blob_that_was_read_last_goes_first(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	s.f[2].run.blob = &s.other;
+	give(&s, 0); /* nobody has read either */
+	CHECK(has_turn(&s, 3) && !has_turn(&s, 2));
+	s.other.ahead.read_at = 7;
+	s.blob.ahead.read_at = 6;
+	give(&s, 1);
+	CHECK(has_turn(&s, 2) && !has_turn(&s, 4));
+	scene_end(&s);
+}
+
+static void *pass(void *arg)
+{
+	turn_pass(arg);
+	return NULL;
+}
+
+static bool is_waiting(struct scene *s, const struct fetcher *who)
+{
+	struct fetcher *f;
+	bool found = false;
+
+	pthread_mutex_lock(&s->e.lock);
+	TAILQ_FOREACH(f, &s->e.for_turn, of_turn)
+	found |= f == who;
+	pthread_mutex_unlock(&s->e.lock);
+	return found;
+}
+
+/* The first one's frame is behind the reader. */
+static void between_frames_a_turn_goes_to_who_is_nearer(void)
+{
+	pthread_t thread;
+	struct scene s;
+
+	scene_begin(&s);
+	EVENTUALLY(s.taken[0]);
+	must(pthread_create(&thread, NULL, pass, &s.f[0]) == 0, NULL);
+	EVENTUALLY(is_waiting(&s, &s.f[0]));
+	CHECK(has_turn(&s, 3) && !has_turn(&s, 0) && !has_turn(&s, 2));
+	give(&s, 3);
+	CHECK(has_turn(&s, 4) && !has_turn(&s, 0));
+	give(&s, 4);
+	CHECK(has_turn(&s, 0) != has_turn(&s, 2)); /* both are behind him */
+	give(&s, 1);
+	CHECK(has_turn(&s, 0) && has_turn(&s, 2));
+	pthread_join(thread, NULL);
+	scene_end(&s);
+}
+
+static void who_is_nearest_or_waited_for_keeps_the_turn(void)
+{
+	struct scene s;
+	struct want w;
+
+	scene_begin(&s);
+	EVENTUALLY(s.taken[0]);
+	s.flights[0].frame = 26;
+	turn_pass(&s.f[0]); /* or hang here */
+	s.flights[0].frame = 0;
+	TAILQ_INSERT_TAIL(&s.flights[0].waiters, &w, of_list);
+	turn_pass(&s.f[0]);
+	CHECK(has_turn(&s, 0));
+	CHECK_U64(waiting(&s), 3);
 	scene_end(&s);
 }
 
@@ -136,7 +244,12 @@ static void what_somebody_waits_for_does_not_wait(void)
 int main(void)
 {
 	alarm(300); /* who is never answered hangs */
-	RUN(the_first_begun_is_the_first_to_be_worked_on);
+	RUN(what_the_reader_is_nearest_to_is_the_first_to_be_worked_on);
+	RUN(the_reader_is_where_he_is_now);
+	RUN(of_frames_as_near_as_each_other_the_first_begun_goes_first);
+	RUN(the_blob_that_was_read_last_goes_first);
+	RUN(between_frames_a_turn_goes_to_who_is_nearer);
+	RUN(who_is_nearest_or_waited_for_keeps_the_turn);
 	RUN(what_somebody_waits_for_does_not_wait);
 	return tap_done();
 }

@@ -311,6 +311,8 @@ static void store_frames(struct fetcher *f, uint64_t base, uint64_t *unused)
 	for (uint32_t i = 0; i < f->run.n && goes_on; i++) {
 		struct frame frame = range_map_frame(m, f->run.flights[i]->frame);
 
+		if (i)
+			turn_pass(f);
 		*unused -= frame.size;
 		goes_on = fetch_frame(f, i, &frame, f->stored.p + (frame.stored_offset - base));
 	}

@@ -146,7 +146,9 @@ static bool store_frame(struct pour *p, const struct frame *frame)
 		fetch_give_up(p->f, p->i, err);
 		return false;
 	}
-	if (!p->turn)
+	if (p->turn)
+		turn_pass(p->f);
+	else
 		turn_take(p->f);
 	p->turn = true;
 	return fetch_frame(p->f, p->i, frame, p->f->stored.p);

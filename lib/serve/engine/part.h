@@ -149,7 +149,8 @@ struct served_blob {
 /* What a fetcher does in one go. */
 struct run {
 	struct served_blob *blob; /* NULL: none at present */
-	uint64_t number; /* by when they were begun */
+	uint64_t number; /* by when they were begun, ... */
+	uint64_t since; /* ... which was then: microseconds */
 	enum level level;
 	bool index; /* load the index, nothing else */
 	uint32_t first, end; /* the frames of one request */
@@ -192,7 +193,7 @@ struct engine {
 	unsigned idle; /* fetchers */
 	unsigned busy[N_LEVELS]; /* fetchers */
 	unsigned processors, at_turn;
-	struct fetcher_list for_turn; /* who waits for one, by the numbers of their runs */
+	struct fetcher_list for_turn; /* who waits for one */
 	unsigned streams;
 	uint64_t runs;
 	uint64_t prefetched; /* blobs */
@@ -248,6 +249,8 @@ uint32_t prefetch_find_locked(struct served_blob *b, const struct range_map *m);
 /* Whose turn it is: whoever has waited for longest, or who goes before all others. */
 bool prefetch_is_turn(const struct engine *e);
 bool prefetch_goes_before(const struct served_blob *a, const struct served_blob *b);
+/* Shall it wait, for what will be wanted before it? No longer than until *wake, then. */
+bool prefetch_waits(const struct served_blob *b, enum level level, uint64_t now, uint64_t *wake);
 /* It has come to the end: again, for what is still missing. */
 void prefetch_again_locked(struct served_blob *b);
 void prefetch_rest_locked(struct served_blob *b);
@@ -272,6 +275,7 @@ void fetcher_drop_buffers(struct fetcher *f);
 unsigned turn_processors(void);
 void turn_take(struct fetcher *f); /* before the run's bytes are worked on */
 void turn_give(struct fetcher *f);
+void turn_pass(struct fetcher *f); /* between frames: to who goes before it by now */
 void turn_hurry_locked(struct served_blob *b, uint32_t frame); /* somebody waits for it */
 bool run_is_waited_for(const struct run *r); /* with the lock */
 

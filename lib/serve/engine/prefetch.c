@@ -14,6 +14,7 @@ enum {
 	PAUSE_MIN = 1000, /* milliseconds */
 	PAUSE_MAX = 60 * 1000,
 	TURN = 8, /* each eighth run goes to whoever has waited for longest */
+	INDEX_US = 300 * 1000, /* that data waits for the index of what goes before it, at most */
 };
 
 bool prefetch_has_work_locked(const struct served_blob *b)
@@ -92,6 +93,29 @@ bool prefetch_goes_before(const struct served_blob *a, const struct served_blob 
 	uint64_t a_read = a->ahead.read_at, b_read = b->ahead.read_at;
 
 	return a_read != b_read ? a_read > b_read : a->prefetch_number < b->prefetch_number;
+}
+
+/*
+ * Of a mount's blobs the one whose index comes first would take all processors, and the reader
+ * would wait for the index of the blob that he reads.
+ */
+bool prefetch_waits(const struct served_blob *b, enum level level, uint64_t now, uint64_t *wake)
+{
+	const struct engine *e = b->engine;
+
+	if (level != PREFETCH || !blob_map(b))
+		return false;
+	for (unsigned i = 0; i < e->options.fetchers; i++) {
+		const struct run *r = &e->fetchers[i].run;
+
+		if (!r->blob || !r->index || r->since + INDEX_US <= now ||
+			!prefetch_goes_before(r->blob, b))
+			continue;
+		if (r->since + INDEX_US < *wake)
+			*wake = r->since + INDEX_US;
+		return true;
+	}
+	return false;
 }
 
 void prefetch_rest_locked(struct served_blob *b)

@@ -264,6 +264,7 @@ static void take(struct run *r, struct served_blob *b, enum level level)
 
 	r->blob = b;
 	r->number = ++e->runs;
+	r->since = engine_now();
 	r->level = level;
 	r->index = !m;
 	r->first = r->end = r->n = r->at = 0;
@@ -311,7 +312,7 @@ static struct served_blob *choose(struct engine *e, enum level level, uint64_t *
 		if (b->rest[level] > now) {
 			if (b->rest[level] < *wake)
 				*wake = b->rest[level];
-		} else if (may_ask(e, b)) {
+		} else if (may_ask(e, b) && !prefetch_waits(b, level, now, wake)) {
 			if (turns)
 				return b;
 			if (!best || prefetch_goes_before(b, best))

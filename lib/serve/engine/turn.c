@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
  * Bytes come for many runs at a time, and processors are few: no more runs are verified and
- * decompressed at once. The one that was begun first goes first, for that is what a reader will
- * want first; all at once would be done at the same late time. A run that somebody waits for does
- * not wait here.
+ * decompressed at once. What a reader will come to next goes first: in the blob that was read last,
+ * what lies next behind the place of that. All at once would be done at the same late time. A run
+ * that somebody waits for does not wait here.
  */
 #include "config.h"
 
@@ -15,6 +15,40 @@ unsigned turn_processors(void)
 	unsigned n = thread_processors();
 
 	return n > 2 ? n : 2;
+}
+
+/* How many frames there are between reader and run; of what he has passed, more than any. */
+static uint32_t distance(const struct run *r)
+{
+	uint32_t last = atomic_load_explicit(&r->blob->ahead.last, memory_order_relaxed);
+	uint32_t i = r->at;
+
+	while (i < r->n && !r->flights[i])
+		i++;
+	return i < r->n ? r->flights[i]->frame - (last + 1) : UINT32_MAX;
+}
+
+static bool goes_before(const struct run *a, const struct run *b)
+{
+	uint32_t to_a, to_b;
+
+	if (a->blob != b->blob)
+		return prefetch_goes_before(a->blob, b->blob);
+	to_a = distance(a);
+	to_b = distance(b);
+	return to_a != to_b ? to_a < to_b : a->number < b->number;
+}
+
+static struct fetcher *first_of_all(struct engine *e)
+{
+	struct fetcher *f, *first = NULL;
+
+	TAILQ_FOREACH(f, &e->for_turn, of_turn)
+	{
+		if (!first || goes_before(&f->run, &first->run))
+			first = f;
+	}
+	return first;
 }
 
 static void call(struct fetcher *f)
@@ -30,17 +64,8 @@ static void call(struct fetcher *f)
 static void wait_locked(struct fetcher *f)
 {
 	struct engine *e = f->engine;
-	struct fetcher *next;
 
-	TAILQ_FOREACH(next, &e->for_turn, of_turn)
-	{
-		if (next->run.number > f->run.number)
-			break;
-	}
-	if (next)
-		TAILQ_INSERT_BEFORE(next, f, of_turn);
-	else
-		TAILQ_INSERT_TAIL(&e->for_turn, f, of_turn);
+	TAILQ_INSERT_TAIL(&e->for_turn, f, of_turn);
 	while (!f->turn)
 		pthread_cond_wait(&f->called, &e->lock);
 }
@@ -72,16 +97,39 @@ void turn_take(struct fetcher *f)
 	pthread_mutex_unlock(&f->engine->lock);
 }
 
-void turn_give(struct fetcher *f)
+static void give_locked(struct fetcher *f)
 {
 	struct engine *e = f->engine;
 
-	pthread_mutex_lock(&e->lock);
 	f->turn = false;
 	e->at_turn--;
 	while (e->at_turn < e->processors && !TAILQ_EMPTY(&e->for_turn))
-		call(TAILQ_FIRST(&e->for_turn));
-	pthread_mutex_unlock(&e->lock);
+		call(first_of_all(e));
+}
+
+void turn_give(struct fetcher *f)
+{
+	pthread_mutex_lock(&f->engine->lock);
+	give_locked(f);
+	pthread_mutex_unlock(&f->engine->lock);
+}
+
+static bool must_pass(const struct fetcher *f)
+{
+	const struct fetcher *first = first_of_all(f->engine);
+
+	return first && goes_before(&first->run, &f->run) && f->run.level != DEMAND &&
+	       !run_is_waited_for(&f->run);
+}
+
+void turn_pass(struct fetcher *f)
+{
+	pthread_mutex_lock(&f->engine->lock);
+	if (must_pass(f)) {
+		give_locked(f);
+		wait_locked(f);
+	}
+	pthread_mutex_unlock(&f->engine->lock);
 }
 
 /* Of what lies between a run's first and last, some may be another run's. */
