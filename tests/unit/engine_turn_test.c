@@ -161,6 +161,22 @@ static void the_blob_that_was_read_last_goes_first(void)
 	scene_end(&s);
 }
 
+/* Though its frame is behind the reader; it came before the others. */
+static void who_has_waited_for_long_goes_first(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	EVENTUALLY(s.taken[0]);
+	s.flights[0].frame = 26; /* nearer than all */
+	turn_pass(&s.f[0]);
+	CHECK(has_turn(&s, 0) && !has_turn(&s, 2));
+	s.f[2].waits_since -= 3600 * UINT64_C(1000000);
+	give(&s, 0);
+	CHECK(has_turn(&s, 2) && !has_turn(&s, 3) && !has_turn(&s, 4));
+	scene_end(&s);
+}
+
 static void *pass(void *arg)
 {
 	turn_pass(arg);
@@ -248,6 +264,7 @@ int main(void)
 	RUN(the_reader_is_where_he_is_now);
 	RUN(of_frames_as_near_as_each_other_the_first_begun_goes_first);
 	RUN(the_blob_that_was_read_last_goes_first);
+	RUN(who_has_waited_for_long_goes_first);
 	RUN(between_frames_a_turn_goes_to_who_is_nearer);
 	RUN(who_is_nearest_or_waited_for_keeps_the_turn);
 	RUN(what_somebody_waits_for_does_not_wait);

@@ -176,7 +176,8 @@ struct fetcher {
 	struct decoder *decoder;
 	struct buffer stored, content;
 	struct run run;
-	bool turn; /* it works on what has come */
+	bool turn; /* it works on what has come, ... */
+	uint64_t waits_since; /* ... or waits until it may; microseconds */
 	pthread_cond_t called;
 	TAILQ_ENTRY(fetcher) of_turn;
 };

@@ -10,6 +10,10 @@
 #include "lib/base/thread.h"
 #include "lib/serve/engine/part.h"
 
+enum {
+	PATIENCE = 1000 * 1000, /* microseconds: who has waited so long goes first, for one frame */
+};
+
 unsigned turn_processors(void)
 {
 	unsigned n = thread_processors();
@@ -39,13 +43,22 @@ static bool goes_before(const struct run *a, const struct run *b)
 	return to_a != to_b ? to_a < to_b : a->number < b->number;
 }
 
+/* A server does not wait for ever for who reads no more. */
+static bool is_overdue(const struct fetcher *f)
+{
+	return engine_now() - f->waits_since > PATIENCE;
+}
+
+/* Of those that wait; the list has who has waited for longest at its head. */
 static struct fetcher *first_of_all(struct engine *e)
 {
-	struct fetcher *f, *first = NULL;
+	struct fetcher *f, *first = TAILQ_FIRST(&e->for_turn);
 
+	if (first && is_overdue(first))
+		return first;
 	TAILQ_FOREACH(f, &e->for_turn, of_turn)
 	{
-		if (!first || goes_before(&f->run, &first->run))
+		if (goes_before(&f->run, &first->run))
 			first = f;
 	}
 	return first;
@@ -65,6 +78,7 @@ static void wait_locked(struct fetcher *f)
 {
 	struct engine *e = f->engine;
 
+	f->waits_since = engine_now();
 	TAILQ_INSERT_TAIL(&e->for_turn, f, of_turn);
 	while (!f->turn)
 		pthread_cond_wait(&f->called, &e->lock);
@@ -118,8 +132,9 @@ static bool must_pass(const struct fetcher *f)
 {
 	const struct fetcher *first = first_of_all(f->engine);
 
-	return first && goes_before(&first->run, &f->run) && f->run.level != DEMAND &&
-	       !run_is_waited_for(&f->run);
+	if (!first || f->run.level == DEMAND || run_is_waited_for(&f->run))
+		return false;
+	return is_overdue(first) || goes_before(&first->run, &f->run);
 }
 
 void turn_pass(struct fetcher *f)
