@@ -158,6 +158,7 @@ static void scene_begin(struct scene *s)
 
 	*s = (struct scene){ .e.options.fetchers = 2, .e.fetchers = s->f };
 	s->first.engine = s->second.engine = &s->e;
+	TAILQ_INIT(&s->first.index_waiters);
 	s->first.prefetch_number = 1;
 	s->second.prefetch_number = 2;
 	s->second.map = (struct range_map *)&map; /* nobody looks into it */
@@ -185,11 +186,16 @@ static void data_waits_for_the_index_of_what_goes_before_it(void)
 static void what_goes_first_and_indexes_wait_for_no_other_index(void)
 {
 	uint64_t wake = UINT64_MAX;
+	struct want w;
 	struct scene s;
 
 	scene_begin(&s);
 	s.second.ahead.read_at = 50; /* somebody has read it */
 	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	TAILQ_INSERT_TAIL(&s.first.index_waiters, &w, of_list); /* and wants to read the other */
+	CHECK(prefetch_waits(&s.second, PREFETCH, 100, &wake));
+	TAILQ_REMOVE(&s.first.index_waiters, &w, of_list);
+	wake = UINT64_MAX;
 	s.second.ahead.read_at = 0;
 	s.second.map = NULL;
 	CHECK(!prefetch_waits(&s.second, PREFETCH, 100, &wake));

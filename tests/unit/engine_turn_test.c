@@ -59,6 +59,19 @@ static bool has_turn(struct scene *s, unsigned i)
 	return turn;
 }
 
+#define HOUR (3600 * INT64_C(1000000))
+
+/* Whoever waits has begun to so many microseconds from now. */
+static void set_patience(struct scene *s, int64_t us)
+{
+	struct fetcher *f;
+
+	pthread_mutex_lock(&s->e.lock);
+	TAILQ_FOREACH(f, &s->e.for_turn, of_turn)
+	f->waits_since = (uint64_t)((int64_t)engine_now() + us);
+	pthread_mutex_unlock(&s->e.lock);
+}
+
 static void scene_begin(struct scene *s)
 {
 	static const uint64_t numbers[FETCHERS] = { 1, 2, 12, 10, 11 };
@@ -87,6 +100,7 @@ static void scene_begin(struct scene *s)
 	}
 	CHECK(has_turn(s, 0) && has_turn(s, 1));
 	CHECK_U64(waiting(s), 3);
+	set_patience(s, HOUR);
 }
 
 static void scene_end(struct scene *s)
@@ -161,6 +175,41 @@ static void the_blob_that_was_read_last_goes_first(void)
 	scene_end(&s);
 }
 
+/* A second reader's, who is behind the first; and nobody reads the rest of that blob soon. */
+static void what_is_read_ahead_goes_before_the_background(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	s.blob.ahead.read_at = 6;
+	s.f[2].run.level = AHEAD;
+	s.flights[3].frame = 30000;
+	s.flights[4].frame = 20000;
+	give(&s, 0);
+	CHECK(has_turn(&s, 2) && !has_turn(&s, 3));
+	give(&s, 1);
+	CHECK(has_turn(&s, 4) && !has_turn(&s, 3));
+	scene_end(&s);
+}
+
+static void what_is_removed_waits_no_more(void)
+{
+	struct scene s;
+
+	scene_begin(&s);
+	s.f[2].run.blob = s.f[4].run.blob = &s.other;
+	s.other.removed = true;
+	pthread_mutex_lock(&s.e.lock);
+	turn_end_locked(&s.other);
+	pthread_mutex_unlock(&s.e.lock);
+	CHECK(has_turn(&s, 2) && has_turn(&s, 4) && !has_turn(&s, 3));
+	give(&s, 4);
+	turn_take(&s.f[4]); /* or hang here, as for the next */
+	turn_pass(&s.f[4]);
+	CHECK(has_turn(&s, 4));
+	scene_end(&s);
+}
+
 /* Though its frame is behind the reader; it came before the others. */
 static void who_has_waited_for_long_goes_first(void)
 {
@@ -171,7 +220,7 @@ static void who_has_waited_for_long_goes_first(void)
 	s.flights[0].frame = 26; /* nearer than all */
 	turn_pass(&s.f[0]);
 	CHECK(has_turn(&s, 0) && !has_turn(&s, 2));
-	s.f[2].waits_since -= 3600 * UINT64_C(1000000);
+	set_patience(&s, -2000000);
 	give(&s, 0);
 	CHECK(has_turn(&s, 2) && !has_turn(&s, 3) && !has_turn(&s, 4));
 	scene_end(&s);
@@ -264,6 +313,8 @@ int main(void)
 	RUN(the_reader_is_where_he_is_now);
 	RUN(of_frames_as_near_as_each_other_the_first_begun_goes_first);
 	RUN(the_blob_that_was_read_last_goes_first);
+	RUN(what_is_read_ahead_goes_before_the_background);
+	RUN(what_is_removed_waits_no_more);
 	RUN(who_has_waited_for_long_goes_first);
 	RUN(between_frames_a_turn_goes_to_who_is_nearer);
 	RUN(who_is_nearest_or_waited_for_keeps_the_turn);

@@ -362,8 +362,27 @@ static void what_is_under_way_at_the_end_is_answered(void)
 	fake_wait(&s.f.fake, 2);
 	close_transport(&s);
 	remove_blob(&s.f, 0);
-	CHECK(slot_has(&s, 0, REQUEST_TAKEN));
+	CHECK_U64((uint64_t)reader_end(&r), EAGAIN); /* who waits for the other has no more of it */
 	remove_blob(&s.f, 1);
+	check_answers(&s, 0, 1);
+	holder_hold_up();
+	serve_end(&s);
+}
+
+/* A sync of the first has failed while the second was waited for. */
+static void what_is_lost_meanwhile_is_not_let_go(void)
+{
+	struct reader r;
+	struct serving s;
+
+	serve(&s, 2, BLOCKS_HERE, DEADLINE);
+	start_transport(&s);
+	fake_gate(&s.f.fake, true);
+	r = read_and_kill(&s, 0, BY_READ, 0);
+	succeed(&s);
+	fake_wait(&s.f.fake, 2);
+	s.transport->lost(s.transport, &s.shared[0]);
+	fake_gate(&s.f.fake, false);
 	CHECK_U64((uint64_t)reader_end(&r), EAGAIN);
 	check_answers(&s, 0, 1);
 	holder_hold_up();
@@ -458,6 +477,7 @@ int main(void)
 	RUN(a_new_worker_inherits_it);
 	RUN(a_new_worker_that_serves_less_does_not_let_it_go);
 	RUN(what_is_under_way_at_the_end_is_answered);
+	RUN(what_is_lost_meanwhile_is_not_let_go);
 	RUN(ranges_of_nothing_fetch_nothing);
 	RUN(a_read_of_nothing_is_not_let_go);
 	RUN(where_nothing_is_served_there_is_nothing_to_wait_for);

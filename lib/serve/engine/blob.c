@@ -127,6 +127,7 @@ void engine_remove(struct served_blob *b)
 		return;
 	pthread_mutex_lock(&e->lock);
 	b->removed = true;
+	turn_end_locked(b);
 	blob_fail_waiters_locked(b, &done);
 	queue_update_locked(b);
 	pthread_mutex_unlock(&e->lock);

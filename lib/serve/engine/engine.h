@@ -87,6 +87,7 @@ struct want {
 	/* 0, or the errno for the reader (EIO, ENOSPC). On any thread, also within engine_want().
 	 * Must not block. */
 	void (*done)(struct want *w, int error);
+	bool aside; /* it says nothing of where somebody reads */
 	/* inside: */
 	struct served_blob *blob;
 	uint64_t offset, len; /* bytes */

@@ -277,6 +277,7 @@ unsigned turn_processors(void);
 void turn_take(struct fetcher *f); /* before the run's bytes are worked on */
 void turn_give(struct fetcher *f);
 void turn_pass(struct fetcher *f); /* between frames: to who goes before it by now */
+void turn_end_locked(struct served_blob *b); /* it is removed: nobody waits for it here */
 void turn_hurry_locked(struct served_blob *b, uint32_t frame); /* somebody waits for it */
 bool run_is_waited_for(const struct run *r); /* with the lock */
 

@@ -95,6 +95,12 @@ bool prefetch_goes_before(const struct served_blob *a, const struct served_blob 
 	return a_read != b_read ? a_read > b_read : a->prefetch_number < b->prefetch_number;
 }
 
+/* Who waits for an index has not been seen to read yet. */
+static bool matters(const struct served_blob *opening, const struct served_blob *b)
+{
+	return !TAILQ_EMPTY(&opening->index_waiters) || prefetch_goes_before(opening, b);
+}
+
 /*
  * Of a mount's blobs the one whose index comes first would take all processors, and the reader
  * would wait for the index of the blob that he reads.
@@ -108,8 +114,7 @@ bool prefetch_waits(const struct served_blob *b, enum level level, uint64_t now,
 	for (unsigned i = 0; i < e->options.fetchers; i++) {
 		const struct run *r = &e->fetchers[i].run;
 
-		if (!r->blob || !r->index || r->since + INDEX_US <= now ||
-			!prefetch_goes_before(r->blob, b))
+		if (!r->blob || !r->index || r->since + INDEX_US <= now || !matters(r->blob, b))
 			continue;
 		if (r->since + INDEX_US < *wake)
 			*wake = r->since + INDEX_US;

@@ -3,7 +3,7 @@
  * Bytes come for many runs at a time, and processors are few: no more runs are verified and
  * decompressed at once. What a reader will come to next goes first: in the blob that was read last,
  * what lies next behind the place of that. All at once would be done at the same late time. A run
- * that somebody waits for does not wait here.
+ * that somebody waits for does not wait here, and none waits for ever.
  */
 #include "config.h"
 
@@ -11,6 +11,7 @@
 #include "lib/serve/engine/part.h"
 
 enum {
+	NEAR = 128, /* frames, which a reader comes to soon */
 	PATIENCE = 1000 * 1000, /* microseconds: who has waited so long goes first, for one frame */
 };
 
@@ -32,10 +33,19 @@ static uint32_t distance(const struct run *r)
 	return i < r->n ? r->flights[i]->frame - (last + 1) : UINT32_MAX;
 }
 
+/* One of several readers of a blob may be behind the one who has read last. */
+static bool is_for_reader(const struct run *r)
+{
+	return r->level != PREFETCH || (r->blob->ahead.read_at && distance(r) <= NEAR);
+}
+
 static bool goes_before(const struct run *a, const struct run *b)
 {
+	bool soon_a = is_for_reader(a), soon_b = is_for_reader(b);
 	uint32_t to_a, to_b;
 
+	if (soon_a != soon_b)
+		return soon_a;
 	if (a->blob != b->blob)
 		return prefetch_goes_before(a->blob, b->blob);
 	to_a = distance(a);
@@ -46,7 +56,7 @@ static bool goes_before(const struct run *a, const struct run *b)
 /* A server does not wait for ever for who reads no more. */
 static bool is_overdue(const struct fetcher *f)
 {
-	return engine_now() - f->waits_since > PATIENCE;
+	return engine_now() > f->waits_since + PATIENCE;
 }
 
 /* Of those that wait; the list has who has waited for longest at its head. */
@@ -107,7 +117,8 @@ static void take_locked(struct fetcher *f, bool at_once)
 void turn_take(struct fetcher *f)
 {
 	pthread_mutex_lock(&f->engine->lock);
-	take_locked(f, f->run.level == DEMAND || run_is_waited_for(&f->run));
+	take_locked(
+		f, f->run.level == DEMAND || f->run.blob->removed || run_is_waited_for(&f->run));
 	pthread_mutex_unlock(&f->engine->lock);
 }
 
@@ -132,7 +143,7 @@ static bool must_pass(const struct fetcher *f)
 {
 	const struct fetcher *first = first_of_all(f->engine);
 
-	if (!first || f->run.level == DEMAND || run_is_waited_for(&f->run))
+	if (!first || f->run.level == DEMAND || f->run.blob->removed || run_is_waited_for(&f->run))
 		return false;
 	return is_overdue(first) || goes_before(&first->run, &f->run);
 }
@@ -169,5 +180,16 @@ void turn_hurry_locked(struct served_blob *b, uint32_t frame)
 			call(f);
 			return;
 		}
+	}
+}
+
+void turn_end_locked(struct served_blob *b)
+{
+	struct fetcher *f = TAILQ_FIRST(&b->engine->for_turn), *next;
+
+	for (; f; f = next) {
+		next = TAILQ_NEXT(f, of_turn);
+		if (f->run.blob == b)
+			call(f);
 	}
 }

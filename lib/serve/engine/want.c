@@ -188,7 +188,7 @@ void engine_want(struct served_blob *b, uint64_t offset, uint64_t len, struct wa
 	w->blob = b;
 	w->offset = offset;
 	w->len = len;
-	if (!look(w, &from, &to)) {
+	if (!look(w, w->aside ? NULL : &from, &to)) {
 		wait_for(w, from, to);
 		return;
 	}

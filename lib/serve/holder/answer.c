@@ -36,7 +36,7 @@ int answer_deny(int group, int number, int code)
 	return errno == EINVAL ? answer(group, number, FAN_DENY) : -1;
 }
 
-/* EAGAIN, since nothing is wrong with the read; who reads through EROFS sees only its retry. */
+/* EAGAIN, since nothing is wrong with the read; the kernel asks once more for most. */
 unsigned keep_deny_unknown(int group, struct requests *r)
 {
 	unsigned char known[EVENT_NUMBER_MAX] = { 0 };

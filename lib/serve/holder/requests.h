@@ -41,7 +41,7 @@ enum request_state {
 struct held_request {
 	_Atomic uint32_t state;
 	int32_t fd; /* its number in the holder: the event's name */
-	uint64_t dev, ino; /* of the file: st_dev, st_ino; ino 0: it is not known (struct coming) */
+	uint64_t dev, ino; /* of the file: st_dev, st_ino; ino 0: it is not known (union coming) */
 	uint64_t offset, len; /* bytes of it that are read */
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
 	int32_t pid; /* of the reader */

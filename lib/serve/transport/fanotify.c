@@ -86,6 +86,7 @@ static void changed(
 
 static void lost(struct device_transport *t, struct shared_blob *b)
 {
+	fanotify_answers_lost(fanotify_of(t)->answers);
 	fanotify_files_lost(fanotify_of(t)->files, b);
 }
 

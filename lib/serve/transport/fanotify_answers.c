@@ -43,6 +43,7 @@ struct fanotify_answers {
 	atomic_bool stop;
 	atomic_bool again; /* a slot was passed over: look at all */
 	uint32_t tail; /* what of the ring was seen */
+	atomic_uint losses;
 	atomic_uint users; /* whoever has made it, and each want */
 	struct taken taken[REQUESTS_MAX]; /* as the slots */
 };
@@ -120,11 +121,13 @@ static void answer(struct want *w, int error)
 
 static void want(struct fanotify_answers *a, struct taken *t, const struct held_request *q)
 {
+	const struct fanotify_marked marked = { a->files, a->group, a->dir };
+
 	t->want = (struct want){ .done = answer };
 	t->owner = a;
 	atomic_fetch_add(&a->users, 1);
 	if (q->len && !q->ino) {
-		fanotify_unknown_want(a->files, a->group, a->dir, q->offset, q->len, &t->want);
+		fanotify_unknown_want(&marked, q->offset, q->len, &a->losses, &t->want);
 		return;
 	}
 	if (q->len && fanotify_files_want(a->files, q->dev, q->ino, q->offset, q->len, &t->want))
@@ -243,6 +246,11 @@ int fanotify_answers_start(struct fanotify_answers *a, struct error **err)
 		return -1;
 	a->running = true;
 	return 0;
+}
+
+void fanotify_answers_lost(struct fanotify_answers *a)
+{
+	atomic_fetch_add(&a->losses, 1);
 }
 
 void fanotify_answers_end(struct fanotify_answers *a)

@@ -16,6 +16,9 @@ struct fanotify_answers *fanotify_answers_new(
 /* Begin, with what a former worker has left. */
 int fanotify_answers_start(struct fanotify_answers *a, struct error **err);
 
+/* Something that was there will be absent in a moment. */
+void fanotify_answers_lost(struct fanotify_answers *a);
+
 /*
  * No request is taken any more. Those that were wanted by then are answered when the engine says
  * so, which it does at its own end at the latest. NULL is allowed.

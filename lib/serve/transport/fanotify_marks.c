@@ -61,20 +61,20 @@ int fanotify_group_each_mark(int group, int dir, void (*each)(void *arg, int fd)
 	CLEANUP_FCLOSE FILE *f = fopen(path, "re");
 	CLEANUP_FREE char *line = NULL;
 	size_t cap = 0;
-
 	int failed = 0;
 
 	while (f && getline(&line, &cap, f) > 0) {
 		struct handle h;
+		bool known;
 		int fd;
 
 		if (!is_file_mark(line))
 			continue;
-		fd = parse_mark(line, &h)
-			     ? open_by_handle_at(dir, &h.head, O_RDWR | O_NONBLOCK | O_CLOEXEC)
-			     : -1;
+		known = parse_mark(line, &h);
+		fd = known ? open_by_handle_at(dir, &h.head, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
 		if (fd < 0) {
-			log_debug("fanotify: a marked file cannot be opened: %s", strerror(errno));
+			log_debug("fanotify: a marked file cannot be opened: %s",
+				known ? strerror(errno) : "its handle is not understood");
 			failed++;
 			continue;
 		}

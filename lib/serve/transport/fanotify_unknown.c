@@ -4,6 +4,7 @@
 #include "lib/serve/transport/fanotify_unknown.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "lib/base/mem.h"
@@ -12,10 +13,12 @@
 /* ---- the range, of all of them ---- */
 
 struct search {
-	struct want *asked;
+	struct want *asked; /* until it is told */
+	const atomic_uint *losses; /* as long as `asked` */
+	unsigned losses_before;
 	uint64_t offset, len;
 	atomic_uint left; /* parts, and who starts them */
-	atomic_bool failed;
+	atomic_bool told;
 };
 
 struct part {
@@ -23,11 +26,20 @@ struct part {
 	struct search *search;
 };
 
+/* Once. */
+static void tell(struct search *s, int error)
+{
+	if (!atomic_exchange(&s->told, true))
+		s->asked->done(s->asked, error);
+}
+
+/* What came first may be lost again by now. */
 static void end_one(struct search *s)
 {
 	if (atomic_fetch_sub(&s->left, 1) > 1)
 		return;
-	s->asked->done(s->asked, atomic_load(&s->failed) ? EAGAIN : 0);
+	if (!atomic_exchange(&s->told, true))
+		s->asked->done(s->asked, atomic_load(s->losses) == s->losses_before ? 0 : EAGAIN);
 	free(s);
 }
 
@@ -36,7 +48,7 @@ static void part_done(struct want *w, int error)
 	CLEANUP_FREE struct part *p = (struct part *)w;
 
 	if (error)
-		atomic_store(&p->search->failed, true);
+		tell(p->search, EAGAIN);
 	end_one(p->search);
 }
 
@@ -45,7 +57,7 @@ static void want_part(void *arg, struct served_blob *b)
 	struct search *s = arg;
 	struct part *p = xzalloc(sizeof(*p));
 
-	*p = (struct part){ .want.done = part_done, .search = s };
+	*p = (struct part){ .want = { .done = part_done, .aside = true }, .search = s };
 	atomic_fetch_add(&s->left, 1);
 	engine_want(b, s->offset, s->len, &p->want);
 }
@@ -67,26 +79,30 @@ static void check_mark(void *arg, int fd)
 }
 
 /* A mark that a former process has left may be of a file in which nobody here could fill a hole. */
-static bool are_all_known(struct fanotify_files *f, int group, int dir)
+static bool are_all_known(const struct fanotify_marked *m)
 {
-	struct check c = { .files = f, .all = true };
+	struct check c = { .files = m->files, .all = true };
 
-	return fanotify_group_each_mark(group, dir, check_mark, &c) == 0 && c.all;
+	return fanotify_group_each_mark(m->group, m->dir, check_mark, &c) == 0 && c.all;
 }
 
-void fanotify_unknown_want(
-	struct fanotify_files *f, int group, int dir, uint64_t offset, uint64_t len, struct want *w)
+void fanotify_unknown_want(const struct fanotify_marked *m, uint64_t offset, uint64_t len,
+	const atomic_uint *losses, struct want *w)
 {
 	struct search *s;
 
-	if (!are_all_known(f, group, dir)) {
+	if (!are_all_known(m)) {
 		w->done(w, EAGAIN);
 		return;
 	}
 	s = xzalloc(sizeof(*s));
-	*s = (struct search){ .asked = w, .offset = offset, .len = len };
+	*s = (struct search){ .asked = w,
+		.losses = losses,
+		.losses_before = atomic_load(losses),
+		.offset = offset,
+		.len = len };
 	atomic_init(&s->left, 1);
-	if (!fanotify_files_each(f, want_part, s))
-		atomic_store(&s->failed, true);
+	if (!fanotify_files_each(m->files, want_part, s))
+		tell(s, EAGAIN);
 	end_one(s);
 }

@@ -7,14 +7,23 @@
 #ifndef SERVE_FANOTIFY_UNKNOWN_H
 #define SERVE_FANOTIFY_UNKNOWN_H
 
+#include <stdatomic.h>
+
 #include "lib/serve/transport/fanotify_files.h"
 
+/* What a group has marked, and what is served of it. */
+struct fanotify_marked {
+	struct fanotify_files *files;
+	int group;
+	int dir; /* as for fanotify_group_each_mark() */
+};
+
 /*
- * As engine_want(), for all blobs of `f` at once. EAGAIN for w->done(): the group has marked a file
- * that is none of these, or they are not all to be had; nothing is known to be wrong with the read.
- * `dir` is as for fanotify_group_each_mark().
+ * As engine_want(), for all blobs at once. EAGAIN for w->done(): the group has marked a file that
+ * is not served, or they are not all to be had; nothing is known to be wrong with the read. *losses
+ * is one more before anything that was there is absent, and lives until w->done().
  */
-void fanotify_unknown_want(struct fanotify_files *f, int group, int dir, uint64_t offset,
-	uint64_t len, struct want *w);
+void fanotify_unknown_want(const struct fanotify_marked *m, uint64_t offset, uint64_t len,
+	const atomic_uint *losses, struct want *w);
 
 #endif
