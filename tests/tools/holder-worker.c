@@ -201,7 +201,8 @@ static void serve(struct held_request *q)
 	int number = q->fd;
 	struct stat st;
 
-	if (fstat(data, &st) < 0 || st.st_ino != q->ino || st.st_dev != q->dev) {
+	/* of one whose file nobody knows, it is this one */
+	if (fstat(data, &st) < 0 || (q->ino && (st.st_ino != q->ino || st.st_dev != q->dev))) {
 		fprintf(stderr, "holder-worker: a request for another file\n");
 		return;
 	}

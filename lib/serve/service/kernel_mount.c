@@ -16,6 +16,7 @@
 #include "lib/mount/context.h"
 #include "lib/mount/erofs_mount.h"
 #include "lib/mount/mountinfo.h"
+#include "lib/mount/server.h"
 #include "lib/serve/service/part.h"
 
 #ifndef MOVE_MOUNT_BENEATH /* Linux 6.5; not in Debian 12's headers */
@@ -168,6 +169,13 @@ static bool is_seen(dev_t dev, const char *path)
 	return fd >= 0 && device_of_mount(fd) == dev;
 }
 
+/* All of it; and a number may be another filesystem's by now. */
+static bool is_ours(const struct mountinfo *info)
+{
+	return strcmp(info->root, "/") == 0 &&
+	       (strcmp(info->fstype, "erofs") == 0 || strcmp(info->fstype, MOUNT_FUSE_TYPE) == 0);
+}
+
 /* Call `each` for every place in this mount namespace where the filesystem is mounted whole, and
  * seen. */
 static unsigned each_place(dev_t dev, int (*each)(void *arg, const char *path), void *arg)
@@ -179,7 +187,7 @@ static unsigned each_place(dev_t dev, int (*each)(void *arg, const char *path), 
 	size_t cap = 0;
 
 	while (f && getline(&line, &cap, f) > 0)
-		if (mountinfo_parse(line, &info) && info.dev == dev && !strcmp(info.root, "/") &&
+		if (mountinfo_parse(line, &info) && info.dev == dev && is_ours(&info) &&
 			is_seen(dev, info.mountpoint))
 			n += each(arg, info.mountpoint) == 0;
 	return n;
@@ -191,9 +199,23 @@ static int detach_at(void *arg, const char *path)
 	return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
-unsigned detach_everywhere(dev_t dev)
+static unsigned each_former_place(
+	const struct mounted *m, int (*each)(void *arg, const char *path), void *arg)
 {
-	return dev ? each_place(dev, detach_at, NULL) : 0;
+	const struct mount_devs *d = &m->devs;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < sizeof(d->before) / sizeof(*d->before); i++)
+		if (d->before[i] && d->before[i] != d->now)
+			n += each_place(d->before[i], each, arg);
+	return n;
+}
+
+unsigned detach_everywhere(const struct mounted *m)
+{
+	unsigned n = each_former_place(m, detach_at, NULL);
+
+	return m->devs.now ? n + each_place(m->devs.now, detach_at, NULL) : n;
 }
 
 /* First below the dead one, so that there is never nothing. */
@@ -215,23 +237,66 @@ static int replace_at(void *arg, const char *path)
 	return move_mount(copy, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
-unsigned replace_everywhere(struct mounted *m, int mount)
+static int save_devs(const struct mounted *m, struct error **err)
 {
-	dev_t old = m->dev, new = device_of_mount(mount);
+	return state_save_asked(m->service, m->dir, m->id, &m->asked, &m->devs, err);
+}
 
-	if (new)
-		m->dev = new;
-	return old ? each_place(old, replace_at, &mount) : 0;
+/* Of too many, the oldest stay: they are where they were. */
+static void note_before(struct mount_devs *d)
+{
+	size_t i = 0;
+
+	while (i < sizeof(d->before) / sizeof(*d->before) - 1 && d->before[i] &&
+		d->before[i] != d->now)
+		i++;
+	d->before[i] = d->now;
+}
+
+/* Saved before and after: who dies between the two finds the old one by its number, or none. */
+int replace_everywhere(struct mounted *m, int mount, struct error **err)
+{
+	struct mount_devs *d = &m->devs;
+	dev_t new = device_of_mount(mount);
+	unsigned n;
+
+	if (!new)
+		return error_set(err, 0, "the kernel tells no device number of the new mount");
+	note_before(d);
+	d->now = new;
+	if (save_devs(m, err) < 0)
+		return -1;
+	n = each_former_place(m, replace_at, &mount);
+	memset(d->before, 0, sizeof(d->before));
+	return save_devs(m, err) < 0 ? -1 : (int)n;
+}
+
+static int look_at_place(void *arg, const char *path)
+{
+	(void)arg;
+	(void)path;
+	return 0;
+}
+
+bool kernel_mount_was_replaced(const struct mounted *m)
+{
+	struct mounted any = { .devs = m->devs };
+
+	any.devs.now = 0;
+	return each_former_place(&any, look_at_place, NULL) > 0;
 }
 
 int kernel_mount_replace(struct mounted *m, struct error **err)
 {
 	CLEANUP_FD int mount = -1;
 
-	if (unlinkat(m->dir, STATE_BOOTSTRAP, 0) < 0)
+	note_before(&m->devs); /* from now on, its bootstrap is none that the kernel has open */
+	if (save_devs(m, err) < 0)
+		return -1;
+	if (unlinkat(m->dir, STATE_BOOTSTRAP, 0) < 0 && errno != ENOENT)
 		return error_set(err, errno, "cannot remove the mount's bootstrap");
 	if (state_save_bootstrap(m->dir, m->session->bootstrap_fd, err) < 0)
 		return -1;
 	mount = kernel_mount(m, err);
-	return mount < 0 ? -1 : (int)replace_everywhere(m, mount);
+	return mount < 0 ? -1 : replace_everywhere(m, mount, err);
 }

@@ -97,7 +97,7 @@ static int save(struct mounted *m, struct error **err)
 	if (state_save_bootstrap(m->dir, m->session->bootstrap_fd, err) < 0 ||
 		state_save_image(m->dir, m->image, err) < 0)
 		return -1;
-	return state_save_asked(m->service, m->dir, m->id, &m->asked, 0, err);
+	return state_save_asked(m->service, m->dir, m->id, &m->asked, &m->devs, err);
 }
 
 static char *fuse_name(const struct mounted *m)
@@ -163,8 +163,8 @@ static int make_mount(struct mounted *m, const _Atomic bool *gone, struct error 
 	mount = mount_it(m, err);
 	if (mount < 0)
 		return error_wrap(err, "%s", m->asked.image);
-	m->dev = device_of_mount(mount);
-	if (state_save_asked(m->service, m->dir, m->id, &m->asked, m->dev, err) < 0)
+	m->devs.now = device_of_mount(mount);
+	if (state_save_asked(m->service, m->dir, m->id, &m->asked, &m->devs, err) < 0)
 		return -1;
 	return take_fd(&mount);
 }
@@ -272,10 +272,7 @@ static int restore_fuse(struct mounted *m, struct error **err)
 
 	if (open_saved(m, err) < 0 || mount_by_fuse(m, &mount, err) < 0)
 		return -1;
-	if (mount < 0)
-		return 0;
-	replace_everywhere(m, mount);
-	return state_save_asked(m->service, m->dir, m->id, &m->asked, m->dev, err);
+	return mount < 0 || replace_everywhere(m, mount, err) >= 0 ? 0 : -1;
 }
 
 static int restore(struct mounted *m, struct error **err)
@@ -300,7 +297,7 @@ static int restore(struct mounted *m, struct error **err)
 /* Whoever has a file of it open may have read zeros for holes, and keep them. */
 static void tell_untrusted(struct mounted *m)
 {
-	unsigned n = detach_everywhere(m->dev);
+	unsigned n = detach_everywhere(m);
 
 	log_event(EVENT_UNTRUSTED, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
 		FIELD("mountpoint", m->asked.mountpoint), FIELD("detached", n),
@@ -328,9 +325,10 @@ struct mounted *mounted_restore(struct service *s, const char *id, struct error 
 		mounted_free(m, false);
 		return NULL;
 	}
-	known = state_load_asked(s, m->dir, id, &m->asked, &m->dev, err);
+	known = state_load_asked(s, m->dir, id, &m->asked, &m->devs, err);
 	/* of one by FUSE, nobody has the bootstrap open now: its connection will tell */
-	is_gone = known <= 0 || (m->asked.transport != SERVICE_FUSE && mounted_is_gone(m));
+	is_gone = known <= 0 || (m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) &&
+					!kernel_mount_was_replaced(m));
 	if (is_gone || known == STATE_FOREIGN) {
 		mounted_free(m, is_gone);
 		return NULL;
@@ -351,7 +349,7 @@ void mounted_replace(struct mounted *m)
 	if (m->state != MOUNTED_LOST || !m->session || !m->transport)
 		return;
 	n = kernel_mount_replace(m, &err);
-	if (n > 0 && state_save_asked(m->service, m->dir, m->id, &m->asked, m->dev, &err) == 0) {
+	if (n > 0) {
 		m->state = MOUNTED_SERVED;
 		log_event(EVENT_RECOVERY, NULL, FIELD("mount", m->id),
 			FIELD("image", m->asked.image), FIELD("mounted_anew", n));

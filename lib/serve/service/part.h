@@ -66,14 +66,21 @@ void state_close_dir(const struct service *s, int *dir);
 int state_save_bootstrap(int dir, int from, struct error **err);
 int state_copy_bootstrap(int to, int from, struct error **err);
 int state_save_image(int dir, struct image_source *image, struct error **err);
-/* `dev`: of the mount, 0 when it is not known yet. */
+/*
+ * Of a mount: its device number, 0 when it is not known yet. While it takes the place of dead ones,
+ * theirs, too: who dies in the middle of that leaves some of them where they are.
+ */
+struct mount_devs {
+	dev_t now;
+	dev_t before[8]; /* the oldest first; 0: none */
+};
 int state_save_asked(const struct service *s, int dir, const char *id, const struct asked *a,
-	dev_t dev, struct error **err);
+	const struct mount_devs *devs, struct error **err);
 /* 1; STATE_FOREIGN: a daemon's with another runtime directory; 0 when it is of an earlier boot or
  * not whole; -1. */
 #define STATE_FOREIGN 2
-int state_load_asked(const struct service *s, int dir, const char *id, struct asked *a, dev_t *dev,
-	struct error **err);
+int state_load_asked(const struct service *s, int dir, const char *id, struct asked *a,
+	struct mount_devs *devs, struct error **err);
 /* Has the kernel, or anybody else, the bootstrap open? */
 bool state_in_use(int dir);
 void state_remove(const struct service *s, const char *id);
@@ -95,7 +102,7 @@ struct mounted {
 	struct fuse_mount *fuse;
 	struct digest manifest, bootstrap;
 	int dir; /* STORE/mounts/ID */
-	dev_t dev; /* of the mount */
+	struct mount_devs devs;
 	enum mounted_state state;
 	bool automatic; /* the transport was ours to choose */
 };
@@ -134,12 +141,14 @@ void kernel_mount_detach(struct mounted *m);
  * namespace. How many places there were.
  */
 int kernel_mount_replace(struct mounted *m, struct error **err);
+/* Did somebody die while he did that? Then nobody has its bootstrap open, and it is not gone. */
+bool kernel_mount_was_replaced(const struct mounted *m);
 /* The device number of a mount, also of one that nobody serves yet; 0: unknown. */
 dev_t device_of_mount(int mount);
-/* Put this mount wherever the old one is, which goes. How many places there were. */
-unsigned replace_everywhere(struct mounted *m, int mount);
-/* Detach the mount of that device number wherever it is in this mount namespace. How many. */
-unsigned detach_everywhere(dev_t dev);
+/* Put this mount wherever the old one is, which goes; and save that. How many places there were. */
+int replace_everywhere(struct mounted *m, int mount, struct error **err);
+/* Detach the mount wherever it is in this mount namespace. How many places there were. */
+unsigned detach_everywhere(const struct mounted *m);
 
 /* ---- cachefiles_mount.c: the same for DEVICE_CACHEFILES ---- */
 

@@ -294,7 +294,7 @@ static void abandon(struct mounted *m)
 {
 	if (m->state != MOUNTED_SERVED || m->asked.transport != SERVICE_FANOTIFY)
 		return;
-	detach_everywhere(m->dev);
+	detach_everywhere(m);
 	ways_cancel(&m->ways);
 	log_event(EVENT_UNTRUSTED, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
 		FIELD("mountpoint", m->asked.mountpoint),

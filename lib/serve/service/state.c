@@ -202,8 +202,29 @@ static json_t *boot_id(void)
 	return json_string(id);
 }
 
+static void devs_to_json(json_t *json, const struct mount_devs *d)
+{
+	json_t *before = json_array();
+
+	json_object_set_new(json, "device", json_integer((json_int_t)d->now));
+	for (size_t i = 0; i < sizeof(d->before) / sizeof(*d->before); i++)
+		if (d->before[i])
+			json_array_append_new(before, json_integer((json_int_t)d->before[i]));
+	json_object_set_new(json, "devicesBefore", before);
+}
+
+static void devs_from_json(const json_t *json, struct mount_devs *d)
+{
+	const json_t *before = json_object_get(json, "devicesBefore");
+
+	*d = (struct mount_devs){ .now = (dev_t)json_integer_value(
+					  json_object_get(json, "device")) };
+	for (size_t i = 0; i < sizeof(d->before) / sizeof(*d->before); i++)
+		d->before[i] = (dev_t)json_integer_value(json_array_get(before, i));
+}
+
 int state_save_asked(const struct service *s, int dir, const char *id, const struct asked *a,
-	dev_t dev, struct error **err)
+	const struct mount_devs *devs, struct error **err)
 {
 	json_auto_t *json = asked_to_json(a), *secrets = asked_secrets(a);
 	CLEANUP_FREE char *path = secret_path(s, id);
@@ -212,10 +233,10 @@ int state_save_asked(const struct service *s, int dir, const char *id, const str
 		return error_set(err, 0, "what was asked for is no UTF-8");
 	json_object_set_new(json, "boot", boot_id());
 	json_object_set_new(json, "runtime", json_string(s->runtime));
-	json_object_set_new(json, "device", json_integer((json_int_t)dev));
+	devs_to_json(json, devs);
 	/* written once, before there is a mount: they do not change, and must not be lost by a
 	 * crash */
-	if (secrets && !dev && write_json(AT_FDCWD, path, secrets, err) < 0)
+	if (secrets && !devs->now && write_json(AT_FDCWD, path, secrets, err) < 0)
 		return -1;
 	if (write_json(dir, STATE_ASKED ".new", json, err) < 0)
 		return -1;
@@ -224,8 +245,8 @@ int state_save_asked(const struct service *s, int dir, const char *id, const str
 	return 0;
 }
 
-int state_load_asked(const struct service *s, int dir, const char *id, struct asked *a, dev_t *dev,
-	struct error **err)
+int state_load_asked(const struct service *s, int dir, const char *id, struct asked *a,
+	struct mount_devs *devs, struct error **err)
 {
 	CLEANUP_FREE char *path = secret_path(s, id);
 	json_auto_t *json = read_json(dir, STATE_ASKED), *secrets = read_json(AT_FDCWD, path);
@@ -235,7 +256,7 @@ int state_load_asked(const struct service *s, int dir, const char *id, struct as
 	*a = (struct asked){ 0 };
 	if (!json || !json_equal(boot, json_object_get(json, "boot")))
 		return 0;
-	*dev = (dev_t)json_integer_value(json_object_get(json, "device"));
+	devs_from_json(json, devs);
 	if (asked_from_json(a, json, secrets, err) < 0)
 		return -1;
 	runtime = json_string_value(json_object_get(json, "runtime"));

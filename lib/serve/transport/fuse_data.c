@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "lib/base/log_event.h"
 #include "lib/base/mem.h"
 #include "lib/serve/transport/fuse_answer.h"
 #include "lib/serve/transport/fuse_part.h"
@@ -100,10 +101,13 @@ static void answer_pieces(fuse_req_t req, const struct pieces *p)
 	uint8_t *buf = fuse_answer_buffer(p->size);
 	int code = read_pieces(p, buf);
 
-	if (code)
+	if (code) {
+		log_event(EVENT_FAULT, "store", FIELD("offset", p->from),
+			FIELD("length", (uint64_t)p->size), FIELD("error", strerror(code)));
 		fuse_reply_err(req, code);
-	else
+	} else {
 		fuse_reply_buf(req, (const char *)buf, p->size);
+	}
 	fuse_answer_done(buf, p->size);
 }
 
