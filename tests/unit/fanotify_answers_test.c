@@ -319,12 +319,7 @@ static void what_is_detached_has_no_mark(void)
 
 int main(void)
 {
-	CLEANUP_FREE char *why = NULL;
-
-	if (!has_events(&why)) {
-		printf("1..0 # SKIP %s\n", why);
-		return 0;
-	}
+	skip_without_events();
 	RUN(an_errno_that_the_kernel_refuses_is_not_told_to_it);
 	RUN(a_queue_that_overflows_lets_no_read_through);
 	RUN(a_file_that_is_not_served_is_denied);

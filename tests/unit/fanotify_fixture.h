@@ -417,4 +417,15 @@ static inline bool has_events(char **why)
 	return fanotify_transport_supported(dir, why);
 }
 
+/* For a program that has no tests without them. */
+static inline void skip_without_events(void)
+{
+	CLEANUP_FREE char *why = NULL;
+
+	if (has_events(&why))
+		return;
+	printf("1..0 # SKIP %s\n", why);
+	exit(0);
+}
+
 #endif

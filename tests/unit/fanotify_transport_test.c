@@ -222,12 +222,7 @@ static void a_filesystem_without_events_is_refused(void)
 
 int main(void)
 {
-	CLEANUP_FREE char *why = NULL;
-
-	if (!has_events(&why)) {
-		printf("1..0 # SKIP %s\n", why);
-		return 0;
-	}
+	skip_without_events();
 	RUN(bytes_that_are_not_there_are_waited_for);
 	RUN(mapped_and_direct_reads_get_their_bytes);
 	RUN(sixteen_readers_of_four_blobs_get_their_bytes);

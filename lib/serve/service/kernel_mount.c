@@ -200,9 +200,8 @@ static int detach_at(void *arg, const char *path)
 }
 
 static unsigned each_former_place(
-	const struct mounted *m, int (*each)(void *arg, const char *path), void *arg)
+	const struct mount_devs *d, int (*each)(void *arg, const char *path), void *arg)
 {
-	const struct mount_devs *d = &m->devs;
 	unsigned n = 0;
 
 	for (size_t i = 0; i < sizeof(d->before) / sizeof(*d->before); i++)
@@ -213,7 +212,7 @@ static unsigned each_former_place(
 
 unsigned detach_everywhere(const struct mounted *m)
 {
-	unsigned n = each_former_place(m, detach_at, NULL);
+	unsigned n = each_former_place(&m->devs, detach_at, NULL);
 
 	return m->devs.now ? n + each_place(m->devs.now, detach_at, NULL) : n;
 }
@@ -266,7 +265,7 @@ int replace_everywhere(struct mounted *m, int mount, struct error **err)
 	d->now = new;
 	if (save_devs(m, err) < 0)
 		return -1;
-	n = each_former_place(m, replace_at, &mount);
+	n = each_former_place(d, replace_at, &mount);
 	memset(d->before, 0, sizeof(d->before));
 	return save_devs(m, err) < 0 ? -1 : (int)n;
 }
@@ -280,9 +279,9 @@ static int look_at_place(void *arg, const char *path)
 
 bool kernel_mount_was_replaced(const struct mounted *m)
 {
-	struct mounted any = { .devs = m->devs };
+	struct mount_devs any = m->devs;
 
-	any.devs.now = 0;
+	any.now = 0; /* it is among the former ones */
 	return each_former_place(&any, look_at_place, NULL) > 0;
 }
 
