@@ -6,6 +6,7 @@
 """
 import contextlib
 import errno
+import math
 import mmap
 import os
 import random
@@ -138,11 +139,12 @@ WAYS = ("read", "direct", "mmap", "drop")
 
 class Readers:
     """Threads that read at random from what known(path, offset, size) knows; `wrong` has what they
-    saw that is not so. allowed: errnos that are no fault, counted in `errors`. once: a call of the kernel's that gives
+    saw that is not so. allowed: errnos that are no fault of reads that begin before `allowed_until`, counted in `errors`. once: a call of the kernel's that gives
     less than all is a fault. lengths: how much they ask for."""
 
     def __init__(self, point, sizes, known, count=8, seed=0, ways=WAYS, allowed=(), reads=None, largest=300000, once=False, lengths=()):
         self.point, self.sizes, self.known, self.ways, self.allowed, self.most = point, sizes, known, ways, set(allowed), reads
+        self.allowed_until = math.inf
         self.once, self.lengths = once, lengths or (1, 4096, 20000, largest)
         self.names = sorted(n for n in sizes if sizes[n])
         self.wrong, self.errors, self.done, self.ended, self.longest = [], [], 0, False, 0.0
@@ -188,7 +190,7 @@ class Readers:
         with self.lock:
             self.longest = max(self.longest, took)
             self.done += error is None and wrong is None
-            if error is not None and error.errno in self.allowed:
+            if error is not None and error.errno in self.allowed and begin < self.allowed_until:
                 self.errors.append(error.errno)
             elif error is not None:
                 wrong = f"{what}: {error}"
