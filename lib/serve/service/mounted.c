@@ -272,7 +272,7 @@ static int restore_fuse(struct mounted *m, struct error **err)
 
 	if (open_saved(m, err) < 0 || mount_by_fuse(m, &mount, err) < 0)
 		return -1;
-	return mount < 0 || replace_everywhere(m, mount, err) >= 0 ? 0 : -1;
+	return mount < 0 || mount_places_replace(m, mount, err) >= 0 ? 0 : -1;
 }
 
 static int restore(struct mounted *m, struct error **err)
@@ -297,7 +297,7 @@ static int restore(struct mounted *m, struct error **err)
 /* Whoever has a file of it open may have read zeros for holes, and keep them. */
 static void tell_untrusted(struct mounted *m)
 {
-	unsigned n = detach_everywhere(m);
+	unsigned n = mount_detach_everywhere(m);
 
 	log_event(EVENT_UNTRUSTED, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
 		FIELD("mountpoint", m->asked.mountpoint), FIELD("detached", n),
@@ -312,10 +312,25 @@ static void tell_unserved(struct mounted *m, struct error *err)
 	error_free(err);
 }
 
-struct mounted *mounted_restore(struct service *s, const char *id, struct error **err)
+/* Of one by FUSE, nobody has the bootstrap open now: its connection will tell. Nor of another one
+ * if a process has died while it mended the mount. */
+static bool has_ended(const struct mounted *m)
+{
+	return m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) && !mount_is_somewhere(m);
+}
+
+/* A new mount is to take the place of one that nobody can go on with. */
+static void find_former(struct mounted *m)
+{
+	CLEANUP_FREE char *name = fuse_name(m);
+
+	if (m->asked.transport == SERVICE_FUSE && !fuse_mount_is_kept(m->service->keep, name))
+		mount_places_find(m, &m->former);
+}
+
+struct mounted *mounted_load(struct service *s, const char *id, struct error **err)
 {
 	struct mounted *m = mounted_begin(s);
-	struct error *why = NULL;
 	bool is_gone;
 	int known;
 
@@ -326,18 +341,24 @@ struct mounted *mounted_restore(struct service *s, const char *id, struct error 
 		return NULL;
 	}
 	known = state_load_asked(s, m->dir, id, &m->asked, &m->devs, err);
-	/* of one by FUSE, nobody has the bootstrap open now: its connection will tell */
-	is_gone = known <= 0 || (m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) &&
-					!kernel_mount_was_replaced(m));
+	is_gone = known <= 0 || has_ended(m);
 	if (is_gone || known == STATE_FOREIGN) {
 		mounted_free(m, is_gone);
 		return NULL;
 	}
+	find_former(m);
+	return m;
+}
+
+void mounted_restore(struct mounted *m)
+{
+	struct error *why = NULL;
+
 	if (restore(m, &why) < 0)
 		tell_unserved(m, why);
 	else if (m->state == MOUNTED_UNTRUSTED)
 		tell_untrusted(m);
-	return m;
+	mount_places_drop(&m->former);
 }
 
 /* When every process had died, its FUSE devices have, too: a new mount takes the place. */
@@ -348,7 +369,9 @@ void mounted_replace(struct mounted *m)
 
 	if (m->state != MOUNTED_LOST || !m->session || !m->transport)
 		return;
+	mount_places_find(m, &m->former);
 	n = kernel_mount_replace(m, &err);
+	mount_places_drop(&m->former);
 	if (n > 0) {
 		m->state = MOUNTED_SERVED;
 		log_event(EVENT_RECOVERY, NULL, FIELD("mount", m->id),
@@ -386,6 +409,7 @@ void mounted_free(struct mounted *m, bool forget)
 	if (forget)
 		state_remove(m->service, m->id);
 	state_close_dir(m->service, &m->dir);
+	mount_places_drop(&m->former);
 	asked_free(&m->asked);
 	free(m);
 }

@@ -90,6 +90,17 @@ char *state_path(const struct service *s, const char *id, const char *name);
 
 enum mounted_state { MOUNTED_SERVED, MOUNTED_UNTRUSTED, MOUNTED_LOST };
 
+struct mount_place {
+	int fd; /* of its root, O_PATH */
+	dev_t dev;
+	char *path;
+};
+
+struct mount_places {
+	struct mount_place *all;
+	size_t n, cap;
+};
+
 struct mounted {
 	LIST_ENTRY(mounted) of_service;
 	struct service *service;
@@ -103,6 +114,7 @@ struct mounted {
 	struct digest manifest, bootstrap;
 	int dir; /* STORE/mounts/ID */
 	struct mount_devs devs;
+	struct mount_places former; /* until it has taken their place */
 	enum mounted_state state;
 	bool automatic; /* the transport was ours to choose */
 };
@@ -111,7 +123,9 @@ struct mounted {
 struct mounted *mounted_new(struct service *s, const struct service_request *r,
 	const _Atomic bool *gone, int *mount, struct error **err);
 /* One that a former process has made. NULL without an error: it is gone. */
-struct mounted *mounted_restore(struct service *s, const char *id, struct error **err);
+struct mounted *mounted_load(struct service *s, const char *id, struct error **err);
+/* Go on with it; after all have been loaded. */
+void mounted_restore(struct mounted *m);
 /* After the start of what serves. */
 int mounted_resume(struct mounted *m, struct error **err);
 /* For one that has lost its devices: a new one in its place. */
@@ -136,19 +150,24 @@ int kernel_mount(struct mounted *m, struct error **err);
 /* Attach for a mount that is there already. */
 int kernel_mount_adopt(struct mounted *m, struct error **err);
 void kernel_mount_detach(struct mounted *m);
-/*
- * In the place of a mount whose devices are dead: a new one wherever the old one is in this mount
- * namespace. How many places there were.
- */
+/* Instead of a mount whose devices are dead, a new one: as mount_places_replace(). */
 int kernel_mount_replace(struct mounted *m, struct error **err);
-/* Did somebody die while he did that? Then nobody has its bootstrap open, and it is not gone. */
-bool kernel_mount_was_replaced(const struct mounted *m);
+
+/* ---- mount_places.c ---- */
+
 /* The device number of a mount, also of one that nobody serves yet; 0: unknown. */
 dev_t device_of_mount(int mount);
-/* Put this mount wherever the old one is, which goes; and save that. How many places there were. */
-int replace_everywhere(struct mounted *m, int mount, struct error **err);
-/* Detach the mount wherever it is in this mount namespace. How many places there were. */
-unsigned detach_everywhere(const struct mounted *m);
+/*
+ * Where the mount, or one that it takes the place of, is in this mount namespace now: whole, and
+ * seen. As long as the places are held, nobody can unmount what is there, but by detaching it.
+ */
+void mount_places_find(const struct mounted *m, struct mount_places *p);
+void mount_places_drop(struct mount_places *p);
+bool mount_is_somewhere(const struct mounted *m);
+/* Put this mount wherever `m->former` says, and save that. How many places there were. */
+int mount_places_replace(struct mounted *m, int mount, struct error **err);
+/* How many places there were. */
+unsigned mount_detach_everywhere(const struct mounted *m);
 
 /* ---- cachefiles_mount.c: the same for DEVICE_CACHEFILES ---- */
 

@@ -74,10 +74,10 @@ static int open_store(struct service *s, const struct service_options *o, struct
 	return s->mounts_fd < 0 ? error_set(err, errno, "cannot open %s/mounts", real) : 0;
 }
 
-static void restore_one(struct service *s, const char *id)
+static void load_one(struct service *s, const char *id)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	struct mounted *m = mounted_restore(s, id, &err);
+	struct mounted *m = mounted_load(s, id, &err);
 
 	if (m)
 		LIST_INSERT_HEAD(&s->mounts, m, of_service);
@@ -87,7 +87,7 @@ static void restore_one(struct service *s, const char *id)
 		log_warn("mount %s is passed over: %s", id, err->msg);
 }
 
-static int restore_all(struct service *s, struct error **err)
+static int load_all(struct service *s, struct error **err)
 {
 	int copy = openat(s->mounts_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = copy < 0 ? NULL : fdopendir(copy);
@@ -97,8 +97,21 @@ static int restore_all(struct service *s, struct error **err)
 		return error_set(err, errno, "cannot read the mounts' directory");
 	while ((e = readdir(d)))
 		if (strlen(e->d_name) == SERVICE_ID_MAX - 1)
-			restore_one(s, e->d_name);
+			load_one(s, e->d_name);
 	closedir(d);
+	return 0;
+}
+
+static int restore_all(struct service *s, struct error **err)
+{
+	struct mounted *m;
+
+	if (load_all(s, err) < 0)
+		return -1;
+	LIST_FOREACH(m, &s->mounts, of_service)
+	{
+		mounted_restore(m);
+	}
 	return 0;
 }
 
@@ -294,7 +307,7 @@ static void abandon(struct mounted *m)
 {
 	if (m->state != MOUNTED_SERVED || m->asked.transport != SERVICE_FANOTIFY)
 		return;
-	detach_everywhere(m);
+	mount_detach_everywhere(m);
 	ways_cancel(&m->ways);
 	log_event(EVENT_UNTRUSTED, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
 		FIELD("mountpoint", m->asked.mountpoint),

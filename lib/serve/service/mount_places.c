@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
+/*
+ * Where a mount is. The kernel gives the device number of a filesystem that is gone to the next
+ * one, which may be mounted by anybody: so a number is no name. The kernel's EROFS has our files'
+ * names, with the mount's id. A mount by FUSE has only its image's name; its number is looked at
+ * before a new one is made, and each place that was found is held open: the filesystem stays, and
+ * so nobody else has its number.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "lib/base/mem.h"
+#include "lib/mount/context.h"
+#include "lib/mount/mountinfo.h"
+#include "lib/mount/server.h"
+#include "lib/serve/service/part.h"
+
+#ifndef MOVE_MOUNT_BENEATH /* Linux 6.5; not in Debian 12's headers */
+#define MOVE_MOUNT_BENEATH 0x00000200
+#endif
+
+enum { N_BEFORE = sizeof(((struct mount_devs *)0)->before) / sizeof(dev_t) };
+
+/* ---- what is ours ---- */
+
+/* Nobody answers for a FUSE mount that begins: what would ask its server waits for ever. */
+dev_t device_of_mount(int mount)
+{
+	struct statx st;
+
+	if (statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &st) < 0)
+		return 0;
+	return makedev(st.stx_dev_major, st.stx_dev_minor);
+}
+
+static bool is_known(const struct mount_devs *d, dev_t dev)
+{
+	for (size_t i = 0; i < N_BEFORE; i++)
+		if (d->before[i] == dev)
+			return true;
+	return d->now == dev;
+}
+
+static bool is_my_fuse(const struct mounted *m, const struct mountinfo *info)
+{
+	return strcmp(info->fstype, MOUNT_FUSE_TYPE) == 0 &&
+	       strncmp(info->source, m->asked.image, CONTEXT_VALUE_MAX) == 0 &&
+	       is_known(&m->devs, info->dev);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), n_end = strlen(end);
+
+	return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
+/* By the file that it is of, whatever the store's path is called; over cachefiles, by its id. A path
+ * that is too long for the kernel was told by a descriptor. */
+static bool is_my_erofs(const struct mounted *m, const struct mountinfo *info)
+{
+	CLEANUP_FREE char *file = xasprintf("/mounts/%s/" STATE_BOOTSTRAP, m->id);
+	CLEANUP_FREE char *fsid = mountinfo_option(info, "fsid");
+
+	if (strcmp(info->fstype, "erofs") != 0)
+		return false;
+	if (fsid)
+		return strcmp(fsid, m->id) == 0;
+	return ends_with(info->source, file) ||
+	       (strncmp(info->source, "/proc/", 6) == 0 && is_known(&m->devs, info->dev));
+}
+
+/* All of it. */
+static bool is_mine(const struct mounted *m, const struct mountinfo *info)
+{
+	return strcmp(info->root, "/") == 0 &&
+	       (m->asked.transport == SERVICE_FUSE ? is_my_fuse(m, info) : is_my_erofs(m, info));
+}
+
+/* ---- looking ---- */
+
+/* Is it what one sees there? Something else may be mounted on top. */
+static void add_if_seen(struct mount_places *p, const struct mountinfo *info)
+{
+	CLEANUP_FD int fd = open(info->mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || device_of_mount(fd) != info->dev)
+		return;
+	p->all = xgrow(p->all, p->n, &p->cap, sizeof(*p->all));
+	p->all[p->n++] = (struct mount_place){
+		.fd = take_fd(&fd), .dev = info->dev, .path = xstrdup(info->mountpoint)
+	};
+}
+
+void mount_places_find(const struct mounted *m, struct mount_places *p)
+{
+	CLEANUP_FCLOSE FILE *f = fopen("/proc/self/mountinfo", "re");
+	CLEANUP_FREE char *line = NULL;
+	struct mountinfo info;
+	size_t cap = 0;
+
+	mount_places_drop(p);
+	while (f && getline(&line, &cap, f) > 0)
+		if (mountinfo_parse(line, &info) && is_mine(m, &info))
+			add_if_seen(p, &info);
+}
+
+void mount_places_drop(struct mount_places *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		close(p->all[i].fd);
+		free(p->all[i].path);
+	}
+	free(p->all);
+	*p = (struct mount_places){ 0 };
+}
+
+static void cleanup_places_(struct mount_places *p)
+{
+	mount_places_drop(p);
+}
+#define CLEANUP_PLACES CLEANUP(cleanup_places_)
+
+bool mount_is_somewhere(const struct mounted *m)
+{
+	CLEANUP_PLACES struct mount_places p = { 0 };
+
+	mount_places_find(m, &p);
+	return p.n;
+}
+
+/* ---- detaching ---- */
+
+static int detach_at(const struct mount_place *p)
+{
+	return umount2(p->path, MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+unsigned mount_detach_everywhere(const struct mounted *m)
+{
+	CLEANUP_PLACES struct mount_places p = { 0 };
+	unsigned n = 0;
+
+	mount_places_find(m, &p);
+	for (size_t i = 0; i < p.n; i++)
+		n += detach_at(&p.all[i]) == 0;
+	return n;
+}
+
+/* ---- replacing ---- */
+
+/* First below the dead one, so that there is never nothing. */
+static int replace_at(const struct mount_place *p, int mount)
+{
+	CLEANUP_FD int copy =
+		open_tree(mount, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	/* before Linux 6.15 a mount that is nowhere cannot be cloned: the first place gets it */
+	if (copy < 0 && errno == EINVAL)
+		copy = fcntl(mount, F_DUPFD_CLOEXEC, 3);
+	if (copy < 0)
+		return -1;
+	if (move_mount(copy, "", AT_FDCWD, p->path,
+		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_BENEATH) == 0)
+		return detach_at(p);
+	if (detach_at(p) < 0)
+		return -1;
+	return move_mount(copy, "", AT_FDCWD, p->path, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+static int save_devs(const struct mounted *m, struct error **err)
+{
+	return state_save_asked(m->service, m->dir, m->id, &m->asked, &m->devs, err);
+}
+
+/* Of too many, the oldest stay: they are where they were. */
+static void note_before(struct mount_devs *d)
+{
+	size_t i = 0;
+
+	while (i < N_BEFORE - 1 && d->before[i] && d->before[i] != d->now)
+		i++;
+	d->before[i] = d->now;
+}
+
+/* Saved before and after: who dies between the two finds the old one by its number, or none. */
+int mount_places_replace(struct mounted *m, int mount, struct error **err)
+{
+	struct mount_devs *d = &m->devs;
+	dev_t new = device_of_mount(mount);
+	int n = 0;
+
+	if (!new)
+		return error_set(err, 0, "the kernel tells no device number of the new mount");
+	note_before(d);
+	d->now = new;
+	if (save_devs(m, err) < 0)
+		return -1;
+	for (size_t i = 0; i < m->former.n; i++)
+		n += m->former.all[i].dev != new && replace_at(&m->former.all[i], mount) == 0;
+	mount_places_drop(&m->former);
+	memset(d->before, 0, sizeof(d->before));
+	return save_devs(m, err) < 0 ? -1 : n;
+}
