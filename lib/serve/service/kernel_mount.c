@@ -143,8 +143,9 @@ int kernel_mount_replace(struct mounted *m, struct error **err)
 {
 	CLEANUP_FD int mount = -1;
 
-	if (unlinkat(m->dir, STATE_BOOTSTRAP, 0) < 0 && errno != ENOENT)
-		return error_set(err, errno, "cannot remove the mount's bootstrap");
+	/* from then on, its bootstrap is none that the kernel has open */
+	if (mount_places_note(m, err) < 0)
+		return -1;
 	if (state_save_bootstrap(m->dir, m->session->bootstrap_fd, err) < 0)
 		return -1;
 	mount = kernel_mount(m, err);

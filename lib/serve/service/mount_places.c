@@ -2,9 +2,10 @@
 /*
  * Where a mount is. The kernel gives the device number of a filesystem that is gone to the next
  * one, which may be mounted by anybody: so a number is no name. The kernel's EROFS has our files'
- * names, with the mount's id. A mount by FUSE has only its image's name; its number is looked at
- * before a new one is made, and each place that was found is held open: the filesystem stays, and
- * so nobody else has its number.
+ * names, with the mount's id. A mount by FUSE has only its image's name (EROFS, where the path is
+ * too long for the kernel, not even that): its number is looked for before any new mount is made,
+ * and each place that was found is held open, so that the filesystem stays and nobody else gets its
+ * number. Left over: somebody's FUSE mount of the same image that has got it while no daemon lived.
  */
 #include "config.h"
 
@@ -49,6 +50,13 @@ static bool is_known(const struct mount_devs *d, dev_t dev)
 	return d->now == dev;
 }
 
+bool mount_has_no_name(const struct mounted *m)
+{
+	CLEANUP_FREE char *path = state_path(m->service, m->id, STATE_BOOTSTRAP);
+
+	return m->asked.transport == SERVICE_FUSE || strlen(path) > CONTEXT_VALUE_MAX;
+}
+
 static bool is_my_fuse(const struct mounted *m, const struct mountinfo *info)
 {
 	return strcmp(info->fstype, MOUNT_FUSE_TYPE) == 0 &&
@@ -63,19 +71,20 @@ static bool ends_with(const char *s, const char *end)
 	return n >= n_end && strcmp(s + n - n_end, end) == 0;
 }
 
-/* By the file that it is of, whatever the store's path is called; over cachefiles, by its id. A path
- * that is too long for the kernel was told by a descriptor. */
+/* By the file that it is of, whatever the store's path is called; over cachefiles, by its id. */
 static bool is_my_erofs(const struct mounted *m, const struct mountinfo *info)
 {
-	CLEANUP_FREE char *file = xasprintf("/mounts/%s/" STATE_BOOTSTRAP, m->id);
-	CLEANUP_FREE char *fsid = mountinfo_option(info, "fsid");
+	CLEANUP_FREE char *file = NULL, *fsid = NULL;
 
 	if (strcmp(info->fstype, "erofs") != 0)
 		return false;
+	if (strncmp(info->source, "/proc/", 6) == 0)
+		return is_known(&m->devs, info->dev) && mount_has_no_name(m);
+	fsid = mountinfo_option(info, "fsid");
 	if (fsid)
 		return strcmp(fsid, m->id) == 0;
-	return ends_with(info->source, file) ||
-	       (strncmp(info->source, "/proc/", 6) == 0 && is_known(&m->devs, info->dev));
+	file = xasprintf("/mounts/%s/" STATE_BOOTSTRAP, m->id);
+	return ends_with(info->source, file);
 }
 
 /* All of it. */
@@ -87,17 +96,33 @@ static bool is_mine(const struct mounted *m, const struct mountinfo *info)
 
 /* ---- looking ---- */
 
-/* Is it what one sees there? Something else may be mounted on top. */
+/* Is it what one sees there? Something else may be mounted on top. A descriptor, or -1. */
+static int open_if_seen(const char *path, dev_t dev)
+{
+	CLEANUP_FD int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && device_of_mount(fd) == dev ? take_fd(&fd) : -1;
+}
+
 static void add_if_seen(struct mount_places *p, const struct mountinfo *info)
 {
-	CLEANUP_FD int fd = open(info->mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open_if_seen(info->mountpoint, info->dev);
 
-	if (fd < 0 || device_of_mount(fd) != info->dev)
+	if (fd < 0)
 		return;
 	p->all = xgrow(p->all, p->n, &p->cap, sizeof(*p->all));
 	p->all[p->n++] = (struct mount_place){
-		.fd = take_fd(&fd), .dev = info->dev, .path = xstrdup(info->mountpoint)
+		.fd = fd, .dev = info->dev, .path = xstrdup(info->mountpoint)
 	};
+}
+
+/* By now somebody may have unmounted it, or mounted something on top; or what was done at another
+ * place was done here, too, where the two share what is mounted below them. */
+static bool is_still_seen(const struct mount_place *p)
+{
+	CLEANUP_FD int fd = open_if_seen(p->path, p->dev);
+
+	return fd >= 0;
 }
 
 void mount_places_find(const struct mounted *m, struct mount_places *p)
@@ -129,12 +154,16 @@ static void cleanup_places_(struct mount_places *p)
 }
 #define CLEANUP_PLACES CLEANUP(cleanup_places_)
 
-bool mount_is_somewhere(const struct mounted *m)
+bool mount_was_replaced(const struct mounted *m)
 {
 	CLEANUP_PLACES struct mount_places p = { 0 };
+	bool by_number = mount_has_no_name(m);
 
 	mount_places_find(m, &p);
-	return p.n;
+	for (size_t i = 0; i < p.n; i++)
+		if (!by_number || p.all[i].dev != m->devs.now)
+			return true;
+	return false;
 }
 
 /* ---- detaching ---- */
@@ -151,25 +180,29 @@ unsigned mount_detach_everywhere(const struct mounted *m)
 
 	mount_places_find(m, &p);
 	for (size_t i = 0; i < p.n; i++)
-		n += detach_at(&p.all[i]) == 0;
+		n += is_still_seen(&p.all[i]) && detach_at(&p.all[i]) == 0;
 	return n;
 }
 
 /* ---- replacing ---- */
 
-/* First below the dead one, so that there is never nothing. */
-static int replace_at(const struct mount_place *p, int mount)
+/* Before Linux 6.15 a mount that is nowhere cannot be cloned: the first place gets it. */
+static int copy_of(int mount, bool is_first)
 {
-	CLEANUP_FD int copy =
-		open_tree(mount, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int copy = open_tree(mount, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
-	/* before Linux 6.15 a mount that is nowhere cannot be cloned: the first place gets it */
-	if (copy < 0 && errno == EINVAL)
-		copy = fcntl(mount, F_DUPFD_CLOEXEC, 3);
+	return copy < 0 && is_first ? fcntl(mount, F_DUPFD_CLOEXEC, 3) : copy;
+}
+
+/* First below the dead one, so that there is never nothing. */
+static int replace_at(const struct mount_place *p, int mount, bool is_first)
+{
+	CLEANUP_FD int copy = copy_of(mount, is_first);
+
 	if (copy < 0)
 		return -1;
-	if (move_mount(copy, "", AT_FDCWD, p->path,
-		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_BENEATH) == 0)
+	if (move_mount(copy, "", AT_FDCWD, p->path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_BENEATH) ==
+		0)
 		return detach_at(p);
 	if (detach_at(p) < 0)
 		return -1;
@@ -181,32 +214,42 @@ static int save_devs(const struct mounted *m, struct error **err)
 	return state_save_asked(m->service, m->dir, m->id, &m->asked, &m->devs, err);
 }
 
-/* Of too many, the oldest stay: they are where they were. */
-static void note_before(struct mount_devs *d)
+int mount_places_note(struct mounted *m, struct error **err)
 {
-	size_t i = 0;
+	struct mount_devs *d = &m->devs;
+	size_t n = 0;
 
-	while (i < N_BEFORE - 1 && d->before[i] && d->before[i] != d->now)
-		i++;
-	d->before[i] = d->now;
+	memset(d->before, 0, sizeof(d->before));
+	for (size_t i = 0; i < m->former.n && n < N_BEFORE; i++) {
+		dev_t dev = m->former.all[i].dev;
+		size_t k = 0;
+
+		while (k < n && d->before[k] != dev)
+			k++;
+		if (k == n)
+			d->before[n++] = dev;
+	}
+	return save_devs(m, err);
 }
 
-/* Saved before and after: who dies between the two finds the old one by its number, or none. */
+static bool is_replaced(const struct mount_place *p, int mount, bool is_first)
+{
+	return is_still_seen(p) && replace_at(p, mount, is_first) == 0;
+}
+
+/* Saved before and after: who dies between the two leaves what it takes to find the old ones. */
 int mount_places_replace(struct mounted *m, int mount, struct error **err)
 {
 	struct mount_devs *d = &m->devs;
-	dev_t new = device_of_mount(mount);
 	int n = 0;
 
-	if (!new)
+	d->now = device_of_mount(mount);
+	if (!d->now)
 		return error_set(err, 0, "the kernel tells no device number of the new mount");
-	note_before(d);
-	d->now = new;
-	if (save_devs(m, err) < 0)
+	if (mount_places_note(m, err) < 0)
 		return -1;
 	for (size_t i = 0; i < m->former.n; i++)
-		n += m->former.all[i].dev != new && replace_at(&m->former.all[i], mount) == 0;
-	mount_places_drop(&m->former);
+		n += is_replaced(&m->former.all[i], mount, n == 0);
 	memset(d->before, 0, sizeof(d->before));
 	return save_devs(m, err) < 0 ? -1 : n;
 }

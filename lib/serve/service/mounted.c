@@ -316,15 +316,16 @@ static void tell_unserved(struct mounted *m, struct error *err)
  * if a process has died while it mended the mount. */
 static bool has_ended(const struct mounted *m)
 {
-	return m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) && !mount_is_somewhere(m);
+	return m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) && !mount_was_replaced(m);
 }
 
-/* A new mount is to take the place of one that nobody can go on with. */
+/* Those that only their numbers tell, before there are new mounts; but where one goes on with what
+ * was kept, for who wants to unmount it has to wait meanwhile. */
 static void find_former(struct mounted *m)
 {
 	CLEANUP_FREE char *name = fuse_name(m);
 
-	if (m->asked.transport == SERVICE_FUSE && !fuse_mount_is_kept(m->service->keep, name))
+	if (mount_has_no_name(m) && !fuse_mount_is_kept(m->service->keep, name))
 		mount_places_find(m, &m->former);
 }
 
@@ -358,20 +359,24 @@ void mounted_restore(struct mounted *m)
 		tell_unserved(m, why);
 	else if (m->state == MOUNTED_UNTRUSTED)
 		tell_untrusted(m);
-	mount_places_drop(&m->former);
+	if (m->state != MOUNTED_LOST)
+		mount_places_drop(&m->former);
 }
 
-/* When every process had died, its FUSE devices have, too: a new mount takes the place. */
-void mounted_replace(struct mounted *m)
+static int replace(struct mounted *m, struct error **err)
+{
+	if (!mount_has_no_name(m))
+		mount_places_find(m, &m->former);
+	if (m->former.n)
+		return kernel_mount_replace(m, err);
+	return error_set(err, 0, "its devices are dead, and it is mounted elsewhere: mount again");
+}
+
+static void replace_lost(struct mounted *m)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	int n = 0;
+	int n = replace(m, &err);
 
-	if (m->state != MOUNTED_LOST || !m->session || !m->transport)
-		return;
-	mount_places_find(m, &m->former);
-	n = kernel_mount_replace(m, &err);
-	mount_places_drop(&m->former);
 	if (n > 0) {
 		m->state = MOUNTED_SERVED;
 		log_event(EVENT_RECOVERY, NULL, FIELD("mount", m->id),
@@ -380,9 +385,15 @@ void mounted_replace(struct mounted *m)
 	}
 	log_event(EVENT_FAULT, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
 		FIELD("mountpoint", m->asked.mountpoint),
-		FIELD("error",
-			err ? err->msg
-			    : "its devices are dead, and it is mounted elsewhere: mount again"));
+		FIELD("error", err ? err->msg : "it cannot be mounted where it was: mount again"));
+}
+
+/* When every process had died, its FUSE devices have, too: a new mount takes the place. */
+void mounted_replace(struct mounted *m)
+{
+	if (m->state == MOUNTED_LOST && m->session && m->transport)
+		replace_lost(m);
+	mount_places_drop(&m->former);
 }
 
 /* ---- its end ---- */

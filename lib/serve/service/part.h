@@ -62,7 +62,7 @@ void ways_close(struct ways *w);
 /* STORE/mounts/ID, made (0700) or opened, and our own: EWOULDBLOCK when another daemon has it. */
 int state_open_dir(const struct service *s, const char *id, bool make, struct error **err);
 void state_close_dir(const struct service *s, int *dir);
-/* A copy of what is in `from`, which the kernel opens. */
+/* A copy of what is in `from`, which the kernel opens; in the place of what is there. */
 int state_save_bootstrap(int dir, int from, struct error **err);
 int state_copy_bootstrap(int to, int from, struct error **err);
 int state_save_image(int dir, struct image_source *image, struct error **err);
@@ -157,13 +157,18 @@ int kernel_mount_replace(struct mounted *m, struct error **err);
 
 /* The device number of a mount, also of one that nobody serves yet; 0: unknown. */
 dev_t device_of_mount(int mount);
+/* Is its device number all that tells it from other mounts? */
+bool mount_has_no_name(const struct mounted *m);
 /*
  * Where the mount, or one that it takes the place of, is in this mount namespace now: whole, and
  * seen. As long as the places are held, nobody can unmount what is there, but by detaching it.
  */
 void mount_places_find(const struct mounted *m, struct mount_places *p);
 void mount_places_drop(struct mount_places *p);
-bool mount_is_somewhere(const struct mounted *m);
+/* Did somebody die while he replaced it? Then nobody has its bootstrap open, and it is not gone. */
+bool mount_was_replaced(const struct mounted *m);
+/* Save that `m->former` is about to be replaced. */
+int mount_places_note(struct mounted *m, struct error **err);
 /* Put this mount wherever `m->former` says, and save that. How many places there were. */
 int mount_places_replace(struct mounted *m, int mount, struct error **err);
 /* How many places there were. */

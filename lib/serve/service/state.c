@@ -119,12 +119,16 @@ int state_copy_bootstrap(int to, int from, struct error **err)
 
 int state_save_bootstrap(int dir, int from, struct error **err)
 {
-	CLEANUP_FD int to = openat(
-		dir, STATE_BOOTSTRAP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	CLEANUP_FD int to = openat(dir, STATE_BOOTSTRAP ".new",
+		O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (to < 0)
 		return error_set(err, errno, "cannot make the mount's bootstrap");
-	return state_copy_bootstrap(to, from, err);
+	if (state_copy_bootstrap(to, from, err) < 0)
+		return -1;
+	if (renameat(dir, STATE_BOOTSTRAP ".new", dir, STATE_BOOTSTRAP) < 0)
+		return error_set(err, errno, "cannot make the mount's bootstrap");
+	return 0;
 }
 
 /* ---- the image, as a layout of its manifest and config ---- */
