@@ -42,19 +42,26 @@ dev_t device_of_mount(int mount)
 	return makedev(st.stx_dev_major, st.stx_dev_minor);
 }
 
-static bool is_known(const struct mount_devs *d, dev_t dev)
+static bool was_before(const struct mount_devs *d, dev_t dev)
 {
 	for (size_t i = 0; i < N_BEFORE; i++)
 		if (d->before[i] == dev)
 			return true;
-	return d->now == dev;
+	return false;
+}
+
+static bool is_known(const struct mount_devs *d, dev_t dev)
+{
+	return d->now == dev || was_before(d, dev);
 }
 
 bool mount_has_no_name(const struct mounted *m)
 {
 	CLEANUP_FREE char *path = state_path(m->service, m->id, STATE_BOOTSTRAP);
 
-	return m->asked.transport == SERVICE_FUSE || strlen(path) > CONTEXT_VALUE_MAX;
+	if (m->asked.transport == SERVICE_FUSE || m->asked.transport == SERVICE_CACHEFILES)
+		return m->asked.transport == SERVICE_FUSE;
+	return strlen(path) > CONTEXT_VALUE_MAX;
 }
 
 static bool is_my_fuse(const struct mounted *m, const struct mountinfo *info)
@@ -154,14 +161,23 @@ static void cleanup_places_(struct mount_places *p)
 }
 #define CLEANUP_PLACES CLEANUP(cleanup_places_)
 
+bool mount_is_somewhere(const struct mounted *m)
+{
+	CLEANUP_PLACES struct mount_places p = { 0 };
+
+	mount_places_find(m, &p);
+	return p.n;
+}
+
+/* Its number may be another's by now, but those that were about to be replaced were there. */
 bool mount_was_replaced(const struct mounted *m)
 {
 	CLEANUP_PLACES struct mount_places p = { 0 };
-	bool by_number = mount_has_no_name(m);
+	bool has_name = !mount_has_no_name(m);
 
 	mount_places_find(m, &p);
 	for (size_t i = 0; i < p.n; i++)
-		if (!by_number || p.all[i].dev != m->devs.now)
+		if (has_name || was_before(&m->devs, p.all[i].dev))
 			return true;
 	return false;
 }
@@ -232,24 +248,38 @@ int mount_places_note(struct mounted *m, struct error **err)
 	return save_devs(m, err);
 }
 
-static bool is_replaced(const struct mount_place *p, int mount, bool is_first)
+/* How many were replaced; *left: others are still what they were. */
+static int replace_all(const struct mount_places *p, int mount, bool *left)
 {
-	return is_still_seen(p) && replace_at(p, mount, is_first) == 0;
+	int n = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		if (!is_still_seen(&p->all[i]))
+			continue;
+		if (replace_at(&p->all[i], mount, n == 0) == 0)
+			n++;
+		else
+			*left |= is_still_seen(&p->all[i]);
+	}
+	return n;
 }
 
 /* Saved before and after: who dies between the two leaves what it takes to find the old ones. */
 int mount_places_replace(struct mounted *m, int mount, struct error **err)
 {
 	struct mount_devs *d = &m->devs;
-	int n = 0;
+	bool left = false;
+	int n;
 
 	d->now = device_of_mount(mount);
 	if (!d->now)
 		return error_set(err, 0, "the kernel tells no device number of the new mount");
 	if (mount_places_note(m, err) < 0)
 		return -1;
-	for (size_t i = 0; i < m->former.n; i++)
-		n += is_replaced(&m->former.all[i], mount, n == 0);
-	memset(d->before, 0, sizeof(d->before));
-	return save_devs(m, err) < 0 ? -1 : n;
+	n = replace_all(&m->former, mount, &left);
+	if (!left)
+		memset(d->before, 0, sizeof(d->before));
+	if (save_devs(m, err) < 0)
+		return -1;
+	return n ? n : error_set(err, 0, "it cannot be mounted where it was: mount again");
 }

@@ -272,7 +272,7 @@ static int restore_fuse(struct mounted *m, struct error **err)
 
 	if (open_saved(m, err) < 0 || mount_by_fuse(m, &mount, err) < 0)
 		return -1;
-	return mount < 0 || mount_places_replace(m, mount, err) >= 0 ? 0 : -1;
+	return mount < 0 || mount_places_replace(m, mount, err) > 0 ? 0 : -1;
 }
 
 static int restore(struct mounted *m, struct error **err)
@@ -312,21 +312,31 @@ static void tell_unserved(struct mounted *m, struct error *err)
 	error_free(err);
 }
 
-/* Of one by FUSE, nobody has the bootstrap open now: its connection will tell. Nor of another one
- * if a process has died while it mended the mount. */
-static bool has_ended(const struct mounted *m)
+/* Does a process before us leave what it takes to go on with it? */
+static bool is_kept(const struct mounted *m)
 {
-	return m->asked.transport != SERVICE_FUSE && mounted_is_gone(m) && !mount_was_replaced(m);
+	CLEANUP_FREE char *name = m->asked.transport == SERVICE_FUSE
+					  ? fuse_name(m)
+					  : xstrdup(service_transport_name(m->asked.transport));
+
+	return fuse_mount_is_kept(m->service->keep, name);
 }
 
-/* Those that only their numbers tell, before there are new mounts; but where one goes on with what
- * was kept, for who wants to unmount it has to wait meanwhile. */
+/* Those that only their numbers tell, before there are new mounts. Not where a mount goes on: who
+ * wants to unmount it would have to wait meanwhile. */
 static void find_former(struct mounted *m)
 {
-	CLEANUP_FREE char *name = fuse_name(m);
-
-	if (mount_has_no_name(m) && !fuse_mount_is_kept(m->service->keep, name))
+	if (m->asked.transport != SERVICE_FANOTIFY && mount_has_no_name(m) && !is_kept(m))
 		mount_places_find(m, &m->former);
+}
+
+/* Nobody has its bootstrap open, if a process has died while it mended the mount. By FUSE, nobody
+ * ever has: it is kept, or there is something to be replaced. */
+static bool has_ended(const struct mounted *m, bool is_foreign)
+{
+	if (m->asked.transport == SERVICE_FUSE)
+		return !is_foreign && !m->former.n && !is_kept(m);
+	return mounted_is_gone(m) && !mount_was_replaced(m);
 }
 
 struct mounted *mounted_load(struct service *s, const char *id, struct error **err)
@@ -342,12 +352,13 @@ struct mounted *mounted_load(struct service *s, const char *id, struct error **e
 		return NULL;
 	}
 	known = state_load_asked(s, m->dir, id, &m->asked, &m->devs, err);
-	is_gone = known <= 0 || has_ended(m);
+	if (known == 1)
+		find_former(m);
+	is_gone = known <= 0 || has_ended(m, known == STATE_FOREIGN);
 	if (is_gone || known == STATE_FOREIGN) {
 		mounted_free(m, is_gone);
 		return NULL;
 	}
-	find_former(m);
 	return m;
 }
 
@@ -384,8 +395,7 @@ static void replace_lost(struct mounted *m)
 		return;
 	}
 	log_event(EVENT_FAULT, NULL, FIELD("mount", m->id), FIELD("image", m->asked.image),
-		FIELD("mountpoint", m->asked.mountpoint),
-		FIELD("error", err ? err->msg : "it cannot be mounted where it was: mount again"));
+		FIELD("mountpoint", m->asked.mountpoint), FIELD("error", err->msg));
 }
 
 /* When every process had died, its FUSE devices have, too: a new mount takes the place. */
@@ -402,7 +412,10 @@ bool mounted_is_gone(const struct mounted *m)
 {
 	if (m->asked.transport == SERVICE_CACHEFILES)
 		return cachefiles_mount_is_gone(m);
-	return m->fuse ? fuse_mount_is_gone(m->fuse) : !state_in_use(m->dir);
+	if (m->fuse)
+		return fuse_mount_is_gone(m->fuse);
+	/* of one that is dead, and could not be replaced, nobody may have the bootstrap open */
+	return !state_in_use(m->dir) && !(m->state == MOUNTED_LOST && mount_is_somewhere(m));
 }
 
 void mounted_free(struct mounted *m, bool forget)

@@ -72,7 +72,7 @@ int state_save_image(int dir, struct image_source *image, struct error **err);
  */
 struct mount_devs {
 	dev_t now;
-	dev_t before[8]; /* the oldest first; 0: none */
+	dev_t before[8]; /* some of them, if there are more; 0: none */
 };
 int state_save_asked(const struct service *s, int dir, const char *id, const struct asked *a,
 	const struct mount_devs *devs, struct error **err);
@@ -165,11 +165,13 @@ bool mount_has_no_name(const struct mounted *m);
  */
 void mount_places_find(const struct mounted *m, struct mount_places *p);
 void mount_places_drop(struct mount_places *p);
+bool mount_is_somewhere(const struct mounted *m);
 /* Did somebody die while he replaced it? Then nobody has its bootstrap open, and it is not gone. */
 bool mount_was_replaced(const struct mounted *m);
 /* Save that `m->former` is about to be replaced. */
 int mount_places_note(struct mounted *m, struct error **err);
-/* Put this mount wherever `m->former` says, and save that. How many places there were. */
+/* Put this mount wherever `m->former` says, and save that. How many places there were; none is an
+ * error. */
 int mount_places_replace(struct mounted *m, int mount, struct error **err);
 /* How many places there were. */
 unsigned mount_detach_everywhere(const struct mounted *m);
