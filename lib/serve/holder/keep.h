@@ -51,7 +51,8 @@ int keep_find(const struct keep *k, const char *name);
 const char *keep_name(const struct keep *k, const char *prefix, unsigned i);
 
 /* Keep a copy under the name, in the place of what has it. Once this returns, holder (and service
- * manager) have it. */
+ * manager) have it. A manager replaces in two steps: if holder and worker die between them, neither
+ * is kept. */
 int keep_put(struct keep *k, const char *name, int fd, struct error **err);
 void keep_drop(struct keep *k, const char *name);
 
