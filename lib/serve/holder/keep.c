@@ -21,6 +21,10 @@
 #include "lib/serve/holder/notify.h"
 #include "lib/serve/holder/requests.h"
 
+#ifndef F_DUPFD_QUERY /* Linux 6.10; not in Debian 12's headers */
+#define F_DUPFD_QUERY 1027
+#endif
+
 #define ACK_TIME     30000 /* milliseconds for the holder to answer */
 #define BARRIER_TIME 5000 /* and for the service manager */
 #define BEAT	     1000
@@ -74,6 +78,13 @@ int keep_find(const struct keep *k, const char *name)
 		fd = fcntl(e->fd, F_DUPFD_CLOEXEC, HANDOVER_FIRST);
 	pthread_mutex_unlock(&mine->lock);
 	return fd;
+}
+
+bool keep_has(const struct keep *k, const char *name)
+{
+	CLEANUP_FD int fd = keep_find(k, name);
+
+	return fd >= 0;
 }
 
 const char *keep_name(const struct keep *k, const char *prefix, unsigned i)
@@ -205,10 +216,18 @@ static int check_name(const char *name, struct error **err)
 	return 0;
 }
 
+/* The same open file? */
+static bool is_there(const struct keep *k, const char *name, int fd)
+{
+	const struct keep_entry *e = find(k, name);
+
+	return e && fcntl(e->fd, F_DUPFD_QUERY, fd) == 1;
+}
+
 int keep_put(struct keep *k, const char *name, int fd, struct error **err)
 {
 	int copy, rc;
-	bool replaces;
+	bool replaces, again;
 
 	if (check_name(name, err) < 0)
 		return -1;
@@ -216,12 +235,13 @@ int keep_put(struct keep *k, const char *name, int fd, struct error **err)
 	if (copy < 0)
 		return error_set(err, errno, "cannot keep \"%s\"", name);
 	pthread_mutex_lock(&k->lock);
+	again = is_there(k, name, fd);
 	replaces = set(k, name, copy);
 	rc = ask(k, MESSAGE_PUT, name, copy, err);
 	if (rc < 0 && !replaces && k->socket >= 0)
 		unset(k, find(k, name)); /* refused: a new holder would refuse it, too */
 	if (rc >= 0)
-		rc = store(k, name, copy, replaces, err);
+		rc = store(k, name, copy, replaces && !again, err);
 	pthread_mutex_unlock(&k->lock);
 	return rc < 0 ? -1 : 0;
 }

@@ -47,12 +47,13 @@ int keep_requests_eventfd(const struct keep *k);
 
 /* The descriptor of that name, a copy of the caller's own; -1 when there is none. */
 int keep_find(const struct keep *k, const char *name);
+bool keep_has(const struct keep *k, const char *name);
 /* The i-th name that begins with `prefix`, NULL after the last. It stays k's. */
 const char *keep_name(const struct keep *k, const char *prefix, unsigned i);
 
 /* Keep a copy under the name, in the place of what has it. Once this returns, holder (and service
  * manager) have it. A manager replaces in two steps: if holder and worker die between them, neither
- * is kept. */
+ * is kept, unless it is the same open file (Linux 6.10 tells). */
 int keep_put(struct keep *k, const char *name, int fd, struct error **err);
 void keep_drop(struct keep *k, const char *name);
 

@@ -315,11 +315,11 @@ static void tell_unserved(struct mounted *m, struct error *err)
 /* Does a process before us leave what it takes to go on with it? */
 static bool is_kept(const struct mounted *m)
 {
-	CLEANUP_FREE char *name = m->asked.transport == SERVICE_FUSE
-					  ? fuse_name(m)
-					  : xstrdup(service_transport_name(m->asked.transport));
+	CLEANUP_FREE char *name = fuse_name(m);
 
-	return fuse_mount_is_kept(m->service->keep, name);
+	return keep_has(m->service->keep, m->asked.transport == SERVICE_FUSE
+						  ? name
+						  : service_transport_name(m->asked.transport));
 }
 
 /* Those that only their numbers tell, before there are new mounts. Not where a mount goes on: who

@@ -30,9 +30,8 @@ const char *service_transport_name(enum service_transport t)
 void transports_open_fanotify(struct service *s, const char *store_dir)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	CLEANUP_FD int old = keep_find(s->keep, KEEP_FANOTIFY);
 
-	s->fanotify_lost = old < 0;
+	s->fanotify_lost = !keep_has(s->keep, KEEP_FANOTIFY);
 	s->fanotify = fanotify_transport_open(s->keep, store_dir, &s->store_fd, &err);
 	if (s->fanotify)
 		return;
@@ -64,11 +63,9 @@ static struct device_transport *add_transport(
 
 static struct device_transport *open_fuse_device(struct service *s, struct error **err)
 {
-	CLEANUP_FD int old = keep_find(s->keep, "fuse-device");
-
 	if (s->fuse_device)
 		return s->fuse_device;
-	s->fuse_device_lost = old < 0;
+	s->fuse_device_lost = !keep_has(s->keep, "fuse-device");
 	s->fuse_device = add_transport(s, fuse_device_transport_open(s->keep, err), err);
 	return s->fuse_device;
 }

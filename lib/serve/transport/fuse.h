@@ -41,8 +41,6 @@ int fuse_mount_run(struct fuse_mount *m, struct error **err);
 /* A daemon's is unmounted everywhere, or nobody has placed it and all have closed it. */
 bool fuse_mount_is_gone(const struct fuse_mount *m);
 
-/* Has a former process left what it takes to go on with that mount? */
-bool fuse_mount_is_kept(const struct keep *keep, const char *name);
 /* What is kept for a mount that is not to go on; its readers get errors. */
 void fuse_mount_forget(struct keep *keep, const char *name);
 

@@ -42,13 +42,6 @@ bool fuse_mount_is_gone(const struct fuse_mount *m)
 	return fuse_connection_is_gone(m->connection);
 }
 
-bool fuse_mount_is_kept(const struct keep *keep, const char *name)
-{
-	CLEANUP_FD int fd = keep_find(keep, name);
-
-	return fd >= 0;
-}
-
 void fuse_mount_forget(struct keep *keep, const char *name)
 {
 	fuse_connection_forget(keep, name);

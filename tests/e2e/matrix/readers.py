@@ -139,8 +139,8 @@ WAYS = ("read", "direct", "mmap", "drop")
 
 class Readers:
     """Threads that read at random from what known(path, offset, size) knows; `wrong` has what they
-    saw that is not so. allowed: errnos that are no fault of reads that begin before `allowed_until`, counted in `errors`. once: a call of the kernel's that gives
-    less than all is a fault. lengths: how much they ask for."""
+    saw that is not so. allowed: errnos that are no fault of reads that begin before `allowed_until`, counted in
+    `errors`. once: a call of the kernel's that gives less than all is a fault. lengths: how much they ask for."""
 
     def __init__(self, point, sizes, known, count=8, seed=0, ways=WAYS, allowed=(), reads=None, largest=300000, once=False, lengths=()):
         self.point, self.sizes, self.known, self.ways, self.allowed, self.most = point, sizes, known, ways, set(allowed), reads
