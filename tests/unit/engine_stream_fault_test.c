@@ -67,14 +67,15 @@ static void begin_breaking(struct fixture *f, int code)
 	CHECK(is_right(f, 0, frame_of(f, 0, 7).offset, frame_of(f, 0, 7).size));
 }
 
-/* What lies before frame 7, and what lies behind it; and of frame 5, what came in vain. */
-static void check_broken(struct fixture *f, unsigned errors)
+/* What lies before frame 7, and what lies behind it; and of frame 5, what came in vain: which is no
+ * error, for nothing failed for good. */
+static void check_broken(struct fixture *f)
 {
 	wait_complete(f);
 	EVENTUALLY(busy(f) == 0);
 	CHECK_U64(fake_requests(&f->fake), 4);
 	CHECK_U64(stats(f).requests, 4);
-	CHECK_U64(stats(f).errors, errors);
+	CHECK_U64(stats(f).errors, 0);
 	CHECK_U64(stats(f).frames_fetched, n_frames(f, 0));
 	CHECK_U64(stats(f).bytes_fetched, end_of(f, 0, n_frames(f, 0) - 1) + OF_FRAME_5);
 	CHECK_U64(f->fake.blamed, 0);
@@ -97,9 +98,9 @@ static void what_a_broken_stream_has_not_given_is_asked_for_again(void)
 	other.break_code = EHOSTUNREACH;
 	fake_flow(&other, FLOWS, 0, 0);
 	begin_ways(&image, &other, &ways);
-	check_broken(&error, 1);
-	check_broken(&end, 1);
-	check_broken(&given_up, 0);
+	check_broken(&error);
+	check_broken(&end);
+	check_broken(&given_up);
 	wait_complete(&image); /* though who is asked first never answers */
 	end_ways(&image, &ways);
 	log_set_level(LOG_NORMAL);

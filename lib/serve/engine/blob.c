@@ -164,13 +164,18 @@ void blob_tell_changed(struct served_blob *b, uint64_t offset, uint64_t len)
 		b->changed(b->arg, offset, len);
 }
 
-void blob_tell_fault(struct served_blob *b, const struct error *err)
+void blob_tell_broken(struct served_blob *b, const struct error *err)
 {
 	if (b->removed) /* we have cancelled it */
 		return;
-	count_add(b, COUNT_ERRORS, 1);
 	log_event(is_full(err) ? EVENT_NO_SPACE : EVENT_FAULT, b->name, FIELD("blob", &b->digest),
 		FIELD("error", err->msg));
+}
+
+void blob_tell_fault(struct served_blob *b, const struct error *err)
+{
+	count_add(b, COUNT_ERRORS, !b->removed);
+	blob_tell_broken(b, err);
 }
 
 void blob_tell_answer(struct served_blob *b, bool good)

@@ -191,7 +191,7 @@ static void break_off(struct pour *p, const struct error *err)
 	log_debug("%s: %s", b->name, err->msg);
 	if (!given_up) {
 		blob_tell_answer(b, false);
-		blob_tell_fault(b, err);
+		blob_tell_broken(b, err);
 	}
 	pthread_mutex_lock(&b->engine->lock);
 	if (!given_up && p->f->run.level == PREFETCH)

@@ -310,8 +310,10 @@ void blob_leave_locked(struct served_blob *b); /* busy is one less */
 void blob_wait_quiet_locked(struct served_blob *b);
 /* What is there of it is something else now. Without the lock. */
 void blob_tell_changed(struct served_blob *b, uint64_t offset, uint64_t len);
-/* Say a fault, but not every time. */
+/* Say a fault, but not every time; and count a fetch that has failed for good. */
 void blob_tell_fault(struct served_blob *b, const struct error *err);
+/* Only say it: what has not come will be asked for again. */
+void blob_tell_broken(struct served_blob *b, const struct error *err);
 /* What its source was asked for has come, or not: the first time that it has again is said. */
 void blob_tell_answer(struct served_blob *b, bool good);
 
