@@ -9,6 +9,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/text.h"
 #include "lib/registry/part.h"
+#include "lib/registry/retry.h"
 #include "lib/registry/url.h"
 
 enum { MESSAGE_MAX = 300, JSON_MAX = 64 * 1024 };
@@ -170,6 +171,8 @@ int reply_error(const struct registry *r, const char *method, const char *url,
 		status_error(r, a, err);
 	else
 		error_set(err, 0, "%s", a->why ? a->why : "no answer");
+	if (retry_is_transient(a))
+		(*err)->code = EAGAIN;
 	if (a->end == HTTP_NO_TLS)
 		error_hint(err, "it may speak HTTP only: --plain-http");
 	if (a->end == HTTP_BAD && a->why && strstr(a->why, "alert certificate"))

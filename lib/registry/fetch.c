@@ -3,6 +3,7 @@
 
 #include "lib/registry/fetch.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,8 @@
 #include "lib/base/mem.h"
 #include "lib/registry/retry.h"
 #include "lib/registry/secret.h"
+
+enum { LONGER = 3, LONGEST = 4 }; /* times as patient: each time, and of all */
 
 static bool is_whole(const struct fetch *f)
 {
@@ -105,6 +108,7 @@ static int ask_at(struct fetch *f, const char *url, struct reply *p, struct erro
 		.follow = true,
 		.own_connection = f->wait_for_room || f->alone,
 		.hurry = f->hurry ? f->end - f->at : 0,
+		.patience = f->patience,
 	};
 
 	*f->fault = '\0';
@@ -178,12 +182,25 @@ static void explain(struct fetch *f, const struct reply *p, struct error **err)
 		reply_error(f->r, "GET", p->url, a, err);
 		return;
 	}
+	if (!*f->fault && is_cut(a))
+		(*err)->code = EAGAIN;
 	registry_wrap(f->r, "GET", p->url, err);
 }
 
 static bool worth_a_try(const struct fetch *f, const struct retry *r, const struct http_answer *a)
 {
 	return !*f->fault && (is_cut(a) || retry_worthwhile(r, a));
+}
+
+/*
+ * A connection may be dead, or the server slow to begin. The next one waits for longer, and what
+ * comes after this fetch begins anew.
+ */
+static void bear_with(struct fetch *f)
+{
+	unsigned first = f->r->o.patience, last = f->patience ? f->patience : first;
+
+	f->patience = last < first * LONGEST / LONGER ? last * LONGER : first * LONGEST;
 }
 
 /* 1: try again; 0: it is all there; -1. */
@@ -200,6 +217,8 @@ static int judge(struct fetch *f, struct retry *retry, const struct reply *p, ui
 	if (a->end == HTTP_BROKEN && a->was_paused && got)
 		return 1; /* the server tired of waiting for us: that is no failure of its */
 	f->alone = a->end == HTTP_BROKEN;
+	if (a->stalled && f->hurry && f->r->o.patience)
+		bear_with(f);
 	if (a->crawled)
 		retry->made = 0; /* slow all the time may be as fast as it gets */
 	else

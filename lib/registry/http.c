@@ -140,6 +140,8 @@ static bool stalled(const struct transfer *t, uint64_t now)
 {
 	uint64_t limit = waits_for_commit(t) ? commit_limit(t) : shared.limits.stall;
 
+	if (t->q->patience && limit > t->q->patience)
+		limit = t->q->patience;
 	return t->started && !t->paused && now - t->active_at > limit;
 }
 
@@ -196,7 +198,7 @@ static void look_after(struct http *h, struct transfer *t, uint64_t now)
 		finish_as(h, t, HTTP_INTERRUPTED, "interrupted");
 	else if (c && c->cancel)
 		finish_as(h, t, HTTP_CANCELLED, "cancelled");
-	else if (stalled(t, now))
+	else if ((t->a->stalled = stalled(t, now)))
 		finish_as(h, t, HTTP_BROKEN, "no byte came for too long");
 	else if ((t->a->crawled = crawls(t, now)))
 		finish_as(h, t, HTTP_BROKEN, "the answer crawls");

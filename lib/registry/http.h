@@ -43,7 +43,8 @@ struct http_answer {
 	int64_t length; /* as Content-Length states it, or -1 */
 	int64_t retry_after; /* seconds, or -1 */
 	bool was_paused; /* for longer than a moment */
-	bool crawled; /* HTTP_BROKEN by that */
+	bool crawled; /* HTTP_BROKEN by that, ... */
+	bool stalled; /* ... or because no byte came */
 	void *easy; /* libcurl's handle, which has the headers */
 };
 
@@ -93,6 +94,8 @@ struct http_request {
 	/* Somebody waits for this many bytes: a 206 that crawls (http_limits) is HTTP_BROKEN. 0: it
 	 * may take its time. */
 	uint64_t hurry;
+	unsigned patience; /* milliseconds without a byte, if less than http_limits say; 0: they say
+			    */
 	const struct http_sink *sink; /* or NULL */
 	struct http_control *control; /* or NULL */
 };

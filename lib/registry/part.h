@@ -57,6 +57,7 @@ struct request {
 	bool follow; /* all redirects, to any host; 307 and 308 always are */
 	bool own_connection;
 	uint64_t hurry; /* as struct http_request has it */
+	unsigned patience; /* the same; 0: the registry's */
 };
 
 struct reply {

@@ -24,6 +24,10 @@ struct registry_options {
 	const char *cert_dir; /* --cert-dir; NULL: certs.d of containers and Docker */
 	unsigned retries; /* after the first try */
 	bool hurry; /* whoever opens an image waits for it: registry_warm() is worth a connection */
+	/* For how many milliseconds a server may be silent until it is asked again; 0: a minute. In
+	 * registry_read_blob() and registry_open_range() it is given more time each time, up to
+	 * four times as much: it may have to fetch the bytes itself. */
+	unsigned patience;
 };
 #define REGISTRY_OPTIONS_DEFAULT ((struct registry_options){ .tls_verify = true, .retries = 3 })
 
@@ -109,7 +113,10 @@ struct stream *registry_open_range(struct registry *r, const struct digest *dige
  */
 void registry_forget_redirects(struct registry *r);
 
-/* All of [offset, offset + len) of a blob; also from servers that answer with the whole of it. */
+/*
+ * All of [offset, offset + len) of a blob; also from servers that answer with the whole of it. The
+ * error has the code EAGAIN where another time may be better.
+ */
 int registry_read_blob(struct registry *r, const struct digest *digest, uint64_t offset, void *buf,
 	size_t len, struct error **err);
 

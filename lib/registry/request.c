@@ -71,6 +71,7 @@ static void transfer(struct course *c, const char *line)
 		.client_cert = !c->p->elsewhere,
 		.own_connection = q->own_connection,
 		.hurry = q->hurry,
+		.patience = q->patience ? q->patience : c->r->o.patience,
 		.body = q->body,
 		.answer_max = q->answer_max ? q->answer_max : ANSWER_MAX,
 		.sink = q->sink,

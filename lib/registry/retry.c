@@ -24,15 +24,14 @@ void retry_set_divisor(unsigned d)
 	divisor = d;
 }
 
-bool retry_worthwhile(const struct retry *r, const struct http_answer *a)
+bool retry_is_transient(const struct http_answer *a)
 {
 	switch (a->end) {
 	case HTTP_BROKEN:
 	case HTTP_REFUSED:
 	case HTTP_TLS_BROKEN:
+	case HTTP_UNRESOLVED:
 		return true;
-	case HTTP_UNRESOLVED: /* the resolver has tried several times itself */
-		return r->made == 0;
 	case HTTP_DONE:
 		break;
 	default:
@@ -40,6 +39,13 @@ bool retry_worthwhile(const struct retry *r, const struct http_answer *a)
 	}
 	return a->status == 408 || a->status == 429 || a->status == 500 || a->status == 502 ||
 	       a->status == 503 || a->status == 504;
+}
+
+bool retry_worthwhile(const struct retry *r, const struct http_answer *a)
+{
+	if (a->end == HTTP_UNRESOLVED && r->made) /* the resolver has tried several times itself */
+		return false;
+	return retry_is_transient(a);
 }
 
 /* So that many clients do not come back at the same moment. */

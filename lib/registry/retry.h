@@ -11,6 +11,9 @@ struct retry {
 	const struct http_control *control; /* whose cancel ends the waiting; or NULL */
 };
 
+/* May the same request be answered some other time? */
+bool retry_is_transient(const struct http_answer *a);
+
 /* Is this an answer, or the lack of one, that another try may better? */
 bool retry_worthwhile(const struct retry *r, const struct http_answer *a);
 

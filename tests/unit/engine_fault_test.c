@@ -4,6 +4,7 @@
 
 #include "tests/unit/engine_fixture.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 
 static void wrong_bytes_are_asked_for_again_and_never_stored(void)
@@ -65,6 +66,55 @@ static void a_source_that_fails_is_asked_twice_and_again_by_the_next(void)
 	CHECK_U64((uint64_t)need_frame(&f, 0, 50), 0);
 	CHECK(is_right(&f, 0, frame_of(&f, 0, 50).offset, 1));
 	end(&f);
+}
+
+/* Twice each time that it is asked; then it rests for 100, 200 and 400 ms. */
+static void who_waits_for_a_source_that_is_away_goes_on_waiting(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+	struct ask a[2];
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.fail = 6;
+	f.fake.fail_code = EAGAIN;
+	ask_frame(&a[0], &f, 0, 50);
+	EVENTUALLY(fake_requests(&f.fake) >= 2);
+	ask_frame(&a[1], &f, 0, 50);
+	CHECK_U64((uint64_t)ask_wait(&a[0]), 0);
+	CHECK_U64((uint64_t)ask_wait(&a[1]), 0);
+	CHECK_U64(fake_requests(&f.fake), 7);
+	CHECK_U64(stats(&f).errors, 0);
+	CHECK(stats(&f).waited_us >= 700000);
+	CHECK(is_right(&f, 0, frame_of(&f, 0, 50).offset, 1));
+	f.fake.fail = 2;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 90), 0); /* and now it rests for 100 ms again */
+	CHECK(stats(&f).waited_us < 10000000);
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
+static void who_waits_for_a_source_that_stays_away_does_so_until_the_deadline(void)
+{
+	struct engine_options o = options(2, 150000);
+	struct fixture f;
+
+	log_set_level(LOG_QUIET);
+	o.deadline = 1;
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.fail = UINT_MAX;
+	f.fake.fail_code = EAGAIN;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), EIO);
+	CHECK_U64(stats(&f).deadlines, 1);
+	CHECK(stats(&f).waited_us >= 1000000);
+	EVENTUALLY(
+		stats(&f).errors == 2); /* a deadline; and then nobody waits, and it has failed */
+	f.fake.fail = 0;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), 0);
+	CHECK(is_right(&f, 0, frame_of(&f, 0, 50).offset, 1));
+	end(&f);
+	log_set_level(LOG_NORMAL);
 }
 
 static void nobody_waits_longer_than_the_deadline(void)
@@ -131,6 +181,8 @@ int main(void)
 	RUN(wrong_bytes_are_asked_for_again_and_never_stored);
 	RUN(a_frame_that_stays_wrong_is_an_error_until_it_is_right);
 	RUN(a_source_that_fails_is_asked_twice_and_again_by_the_next);
+	RUN(who_waits_for_a_source_that_is_away_goes_on_waiting);
+	RUN(who_waits_for_a_source_that_stays_away_does_so_until_the_deadline);
 	RUN(nobody_waits_longer_than_the_deadline);
 	RUN(what_a_failed_sync_loses_is_fetched_again);
 	return tap_done();

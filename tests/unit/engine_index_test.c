@@ -9,7 +9,8 @@
 #include "lib/serve/engine/part.h"
 
 static atomic_uint index_opened;
-static unsigned index_fails; /* so many times */
+static unsigned index_fails; /* so many times, ... */
+static int index_error; /* ... with this */
 
 /* As the source has it: who cannot read it there has none. */
 static struct range_map *open_index(void *arg, struct blob_source *source, struct error **err)
@@ -26,7 +27,7 @@ static struct range_map *open_index(void *arg, struct blob_source *source, struc
 	if (index_opened > index_fails)
 		return range_map_new(xmemdup(p + CHUNK_INDEX_SKIPPABLE, len), len, r->index_offset,
 			f->samples[0].size, &r->index_digest, err);
-	error_set(err, EHOSTUNREACH, "no index");
+	error_set(err, index_error, "no index");
 	return NULL;
 }
 
@@ -36,6 +37,7 @@ static void begin_lazy(struct fixture *f, unsigned fails)
 
 	index_opened = 0;
 	index_fails = fails;
+	index_error = EHOSTUNREACH;
 	begin(f, 1, BLOCKS, &o, 0, false);
 	add_blob(f, 0, open_index);
 }
@@ -105,6 +107,27 @@ static void an_index_that_fails_is_an_error_and_tried_by_the_next(void)
 	engine_prefetch(f.blobs[0]);
 	EVENTUALLY(served_blob_is_complete(f.blobs[0]));
 	end(&f);
+}
+
+static void who_waits_for_an_index_whose_source_is_away_goes_on_waiting(void)
+{
+	struct fixture f;
+	struct ask a[2];
+
+	log_set_level(LOG_QUIET);
+	begin_lazy(&f, 3);
+	index_error = EAGAIN;
+	engine_prefetch(f.blobs[0]);
+	for (unsigned i = 0; i < 2; i++)
+		ask_frame(&a[i], &f, 0, 30 + i * 50);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_U64((uint64_t)ask_wait(&a[i]), 0);
+	CHECK(stats(&f).waited_us >= 300000);
+	CHECK(is_right(&f, 0, frame_of(&f, 0, 30).offset, 1));
+	EVENTUALLY(served_blob_is_complete(f.blobs[0]));
+	CHECK_U64(index_opened, 4);
+	end(&f);
+	log_set_level(LOG_NORMAL);
 }
 
 static void prefetching_alone_opens_the_index(void)
@@ -343,6 +366,7 @@ int main(void)
 	alarm(300); /* who is never answered hangs */
 	RUN(an_index_is_opened_once_by_the_first_who_wants);
 	RUN(an_index_that_fails_is_an_error_and_tried_by_the_next);
+	RUN(who_waits_for_an_index_whose_source_is_away_goes_on_waiting);
 	RUN(prefetching_alone_opens_the_index);
 	RUN(an_index_is_given_back_when_all_is_there);
 	RUN(it_goes_while_others_look_at_it);

@@ -27,7 +27,8 @@ struct fake {
 	bool closed; /* readers wait at the gate */
 	unsigned permits; /* but so many of them */
 	unsigned at_gate;
-	unsigned fail; /* so many reads to come */
+	unsigned fail; /* so many reads to come, ... */
+	int fail_code; /* ... with this error; 0: EHOSTUNREACH */
 	uint64_t corrupt; /* offset of a byte that is wrong */
 	unsigned n_corrupt; /* in so many reads */
 	bool liar; /* every byte is wrong, always */
@@ -94,7 +95,8 @@ static inline int fake_read(struct blob_source *source, const struct digest *blo
 	if (f->delay_us)
 		usleep(f->delay_us);
 	if (fails)
-		return error_set(err, EHOSTUNREACH, "the source fails");
+		return error_set(
+			err, f->fail_code ? f->fail_code : EHOSTUNREACH, "the source fails");
 	memcpy(buf, f->samples[i].stored + offset, len);
 	if (lies)
 		((uint8_t *)buf)[f->corrupt - offset] ^= 1;

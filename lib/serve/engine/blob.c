@@ -185,6 +185,8 @@ void blob_tell_answer(struct served_blob *b, bool good)
 	pthread_mutex_lock(&b->engine->lock);
 	recovered = good && b->failing;
 	b->failing = !good;
+	if (good)
+		b->away_pause = 0;
 	pthread_mutex_unlock(&b->engine->lock);
 	if (recovered)
 		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),

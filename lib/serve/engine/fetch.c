@@ -15,7 +15,8 @@
 #include "lib/blob/decoder.h"
 #include "lib/serve/engine/part.h"
 
-enum { FULL_PAUSE_MIN = 100, FULL_PAUSE_MAX = 2000 }; /* milliseconds, until eviction is tried */
+/* Milliseconds, until eviction is tried, or who is away is asked again. */
+enum { PAUSE_MIN = 100, PAUSE_MAX = 2000 };
 
 void fetcher_need(struct buffer *b, size_t size)
 {
@@ -163,16 +164,17 @@ static void fail(struct fetcher *f, uint32_t i, const struct error *err)
 	land_rest(f, i, EIO);
 }
 
-static void rest_full_locked(struct served_blob *b, enum level level)
+/* Each time for longer. */
+static void rest_locked(struct served_blob *b, enum level level, unsigned *pause)
 {
-	unsigned ms = b->full_pause * 2;
+	unsigned ms = *pause * 2;
 
 	if (level == PREFETCH) {
 		prefetch_rest_locked(b);
 		return;
 	}
-	ms = ms < FULL_PAUSE_MIN ? FULL_PAUSE_MIN : ms < FULL_PAUSE_MAX ? ms : FULL_PAUSE_MAX;
-	b->full_pause = ms;
+	ms = ms < PAUSE_MIN ? PAUSE_MIN : ms < PAUSE_MAX ? ms : PAUSE_MAX;
+	*pause = ms;
 	b->rest[level] = engine_now() + (uint64_t)ms * 1000;
 }
 
@@ -211,10 +213,10 @@ static void wait_for_space(struct fetcher *f, uint32_t i)
 	bool wanted;
 
 	pthread_mutex_lock(&b->engine->lock);
-	rest_full_locked(b, f->run.level);
+	rest_locked(b, f->run.level, &b->full_pause);
 	wanted = fetch_leave_locked(f, i);
 	if (wanted && f->run.level != DEMAND)
-		rest_full_locked(b, DEMAND);
+		rest_locked(b, DEMAND, &b->full_pause);
 	if (wanted || f->run.level == DEMAND)
 		lack_locked(b, f->run.need);
 	queue_update_locked(b);
@@ -240,10 +242,40 @@ static void lack_space(struct fetcher *f, uint32_t i, const struct error *err)
 		wait_for_space(f, i);
 }
 
+/*
+ * Who should have given it is away. Servers and lines come back: who waits goes on waiting until
+ * his deadline, and it is asked for again and again. What nobody waits for has failed.
+ */
+static void wait_for_source(struct fetcher *f, uint32_t i, const struct error *err)
+{
+	struct served_blob *b = f->run.blob;
+	bool wanted;
+
+	pthread_mutex_lock(&b->engine->lock);
+	if (f->run.level == PREFETCH)
+		prefetch_rest_locked(b);
+	wanted = fetch_leave_locked(f, i);
+	if (wanted)
+		fetch_rest_locked(b);
+	queue_update_locked(b);
+	pthread_mutex_unlock(&b->engine->lock);
+	if (wanted)
+		blob_tell_broken(b, err);
+	else
+		blob_tell_fault(b, err);
+}
+
+void fetch_rest_locked(struct served_blob *b)
+{
+	rest_locked(b, DEMAND, &b->away_pause);
+}
+
 void fetch_give_up(struct fetcher *f, uint32_t i, const struct error *err)
 {
 	if (is_full(err))
 		lack_space(f, i, err);
+	else if (err->code == EAGAIN && !f->run.blob->removed)
+		wait_for_source(f, i, err);
 	else
 		fail(f, i, err);
 }

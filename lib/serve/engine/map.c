@@ -77,28 +77,49 @@ void index_opened_locked(struct served_blob *b, struct range_map *m, struct want
 	}
 }
 
-void blob_open_index(struct served_blob *b)
+/* There is no index. Who waits goes on waiting if whoever has it is only away. */
+static bool index_failed_locked(
+	struct served_blob *b, const struct error *err, struct want_list *done)
+{
+	bool waits = !TAILQ_EMPTY(&b->index_waiters) && err->code == EAGAIN && !b->removed;
+
+	if (waits)
+		fetch_rest_locked(b);
+	else
+		wants_fail_locked(&b->index_waiters, EIO, done);
+	prefetch_rest_locked(b);
+	return waits;
+}
+
+static void end_opening(struct served_blob *b, struct range_map *opened, const struct error *err)
 {
 	struct want_list done = TAILQ_HEAD_INITIALIZER(done);
-	CLEANUP_ERROR struct error *err = NULL;
-	CLEANUP_RANGE_MAP struct range_map *m = b->open_index(b->arg, b->source, &err);
-	bool news;
+	CLEANUP_RANGE_MAP struct range_map *m = opened;
+	bool news, waits = false;
 
-	if (!m)
-		blob_tell_fault(b, err);
-	blob_tell_answer(b, m != NULL);
 	pthread_mutex_lock(&b->engine->lock);
 	b->opening = false;
 	news = m && !blob_map(b) && store_blob_present(b->cache);
-	if (m && !blob_map(b)) {
+	if (m && !blob_map(b))
 		index_opened_locked(b, take_ptr(m), &done);
-	} else if (!m && !blob_map(b)) {
-		wants_fail_locked(&b->index_waiters, EIO, &done);
-		prefetch_rest_locked(b);
-	}
+	else if (!m && !blob_map(b))
+		waits = index_failed_locked(b, err, &done);
 	queue_update_locked(b);
 	pthread_mutex_unlock(&b->engine->lock);
+	if (waits)
+		blob_tell_broken(b, err);
+	else if (err)
+		blob_tell_fault(b, err);
 	if (news)
 		blob_tell_changed(b, 0, UINT64_MAX);
 	wants_answer(&done);
+}
+
+void blob_open_index(struct served_blob *b)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	struct range_map *m = b->open_index(b->arg, b->source, &err);
+
+	blob_tell_answer(b, m != NULL);
+	end_opening(b, m, err);
 }

@@ -133,7 +133,7 @@ struct served_blob {
 	bool prefetch;
 	struct walk walk;
 	uint64_t prefetch_number; /* in the order in which prefetching of blobs began */
-	unsigned prefetch_pause, full_pause; /* milliseconds, the last ones */
+	unsigned prefetch_pause, full_pause, away_pause; /* milliseconds, the last ones */
 	uint64_t lacking; /* bytes, the fewest that the store had no room for; 0: it had */
 	bool starved; /* and somebody has waited in vain for that: nobody waits any more */
 	bool failing; /* the source's last answer was an error */
@@ -262,10 +262,12 @@ void fetcher_need(struct buffer *b, size_t size); /* what it held before is of n
 /* The frame of flight i from its bytes, at one's turn, with room for it. false: nothing more comes
  * of the run. */
 bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8_t *stored);
-/* The store has no room for it, or there is a fault: so for it and all behind it. */
+/* The store has no room for it, its source is away, or there is a fault: so for it and all behind
+ * it. */
 void fetch_give_up(struct fetcher *f, uint32_t i, const struct error *err);
 /* Flights from i on are no more this run's: who waits goes on waiting, for the next one. Any? */
 bool fetch_leave_locked(struct fetcher *f, uint32_t i);
+void fetch_rest_locked(struct served_blob *b); /* its source is away: nobody asks for a while */
 int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err); /* reserves it */
 
 /* fetch_stream.c */

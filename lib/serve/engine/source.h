@@ -24,7 +24,8 @@ struct stream_user {
 struct blob_source {
 	/*
 	 * All of [offset, offset + len) of the blob: 0, or 1 when somebody else had to be asked
-	 * first; -1. The bytes are not trusted.
+	 * first; -1, with the code EAGAIN where another time may be better: a server that is away.
+	 * The bytes are not trusted.
 	 */
 	int (*read)(struct blob_source *s, const struct digest *blob, uint64_t offset, void *buf,
 		size_t len, struct error **err);

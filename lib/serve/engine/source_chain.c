@@ -54,10 +54,11 @@ static void sort(struct chain *c, struct member **order)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Requests that fail together count once. */
-static void shun(struct chain *c, struct member *m)
+/* Requests that fail together count once. `why`: NULL where others say it. */
+static void shun(struct chain *c, struct member *m, const struct error *why)
 {
 	time_t t = now();
+	unsigned seconds = 0;
 
 	pthread_mutex_lock(&c->lock);
 	if (t >= m->until) {
@@ -65,8 +66,11 @@ static void shun(struct chain *c, struct member *m)
 		if (m->shun > SHUN_MAX)
 			m->shun = SHUN_MAX;
 		m->until = t + (time_t)m->shun;
+		seconds = m->shun;
 	}
 	pthread_mutex_unlock(&c->lock);
+	if (seconds && why && c->n > 1)
+		log_warn("%s; it is asked after the others for %u s", why->msg, seconds);
 }
 
 static void trust(struct chain *c, struct member *m)
@@ -90,6 +94,7 @@ static int chain_read(struct blob_source *source, const struct digest *blob, uin
 {
 	struct chain *c = (struct chain *)source;
 	CLEANUP_FREE struct member **order = xcalloc(c->n, sizeof(struct member *));
+	bool later = false;
 
 	sort(c, order);
 	for (size_t i = 0; i < c->n; i++) {
@@ -108,8 +113,11 @@ static int chain_read(struct blob_source *source, const struct digest *blob, uin
 		}
 		if (is_given_up(*err))
 			return -1;
-		shun(c, order[i]);
+		later |= (*err)->code == EAGAIN;
+		shun(c, order[i], *err);
 	}
+	if (later)
+		(*err)->code = EAGAIN;
 	return -1;
 }
 
@@ -127,7 +135,7 @@ static int chain_stream(struct blob_source *source, const struct digest *blob, u
 	if (rc == 0)
 		trust(c, order[0]);
 	else if (!is_given_up(*err))
-		shun(c, order[0]);
+		shun(c, order[0], *err);
 	return rc;
 }
 
@@ -139,7 +147,7 @@ static void chain_blame(struct blob_source *source)
 	if (answered < c->members || answered >= c->members + c->n)
 		return;
 	s = answered->source;
-	shun(c, answered);
+	shun(c, answered, NULL);
 	if (s->blame)
 		s->blame(s);
 }

@@ -171,8 +171,7 @@ static int make_mount(struct mounted *m, const _Atomic bool *gone, struct error 
 
 static int begin(struct mounted *m, const _Atomic bool *gone, struct error **err)
 {
-	if (ways_begin(&m->ways, &m->asked, m->service->config, err) < 0 ||
-		choose_transport(m, err) < 0)
+	if (ways_begin(&m->ways, &m->asked, m->service, err) < 0 || choose_transport(m, err) < 0)
 		return -1;
 	m->image = ways_open_image(&m->ways, &m->asked, err);
 	if (!m->image || open_session(m, -1, err) < 0 || check_tree(m, err) < 0 ||
@@ -256,7 +255,7 @@ static int open_saved(struct mounted *m, struct error **err)
 {
 	CLEANUP_FD int bootstrap = -1;
 
-	if (ways_begin(&m->ways, &m->asked, m->service->config, err) < 0)
+	if (ways_begin(&m->ways, &m->asked, m->service, err) < 0)
 		return -1;
 	m->image = open_saved_image(m, err);
 	if (!m->image)

@@ -45,9 +45,8 @@ struct ways {
 	struct blob_source *source;
 };
 
-/* `a` and `c` outlive it. */
-int ways_begin(
-	struct ways *w, const struct asked *a, const struct serve_config *c, struct error **err);
+/* For the service's configuration and deadline; `a` and the service outlive it. */
+int ways_begin(struct ways *w, const struct asked *a, const struct service *s, struct error **err);
 /* Manifest and config, from the first mirror that has them, else from the registry. */
 struct image_source *ways_open_image(struct ways *w, const struct asked *a, struct error **err);
 /* All the places, for the image that has been opened; of a saved one too. */
@@ -189,6 +188,7 @@ bool cachefiles_mount_is_gone(const struct mounted *m);
 struct service {
 	char *runtime;
 	uint64_t store_limit;
+	unsigned deadline; /* seconds */
 	bool strict;
 	const struct serve_config *config;
 	struct keep *keep;

@@ -64,7 +64,7 @@ static int open_store(struct service *s, const struct service_options *o, struct
 	s->blobs = blob_set_new(store, true);
 	if (keep_own(s, store, err) < 0)
 		return -1;
-	blob_set_deadline(s->blobs, o->deadline);
+	blob_set_deadline(s->blobs, s->deadline);
 	if (s->fanotify)
 		blob_set_add_transport(s->blobs, s->fanotify);
 	if (mkdirat(s->store_fd, "mounts", 0700) < 0 && errno != EEXIST)
@@ -176,6 +176,7 @@ static struct service *service_new(const struct service_options *o, struct keep 
 
 	s->runtime = xstrdup(o->runtime);
 	s->store_limit = o->store_limit;
+	s->deadline = o->deadline ? o->deadline : ENGINE_OPTIONS_DEFAULT.deadline;
 	s->strict = o->strict;
 	s->config = o->config;
 	s->keep = keep;

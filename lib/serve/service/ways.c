@@ -9,9 +9,22 @@
 #include "lib/serve/engine/sources.h"
 #include "lib/serve/service/part.h"
 
-enum { OTHERS_RETRIES = 3 }; /* of who is not root: each holds a fetcher */
+enum {
+	OTHERS_RETRIES = 3, /* of who is not root: each holds a fetcher */
+	SILENCES = 4, /* of servers, one after the other, fit into the deadline, ... */
+	SILENCE_MIN = 2000, /* ... or this many milliseconds of each; */
+	SILENCE_MAX = 15 * 1000, /* at most, before somebody else is asked, or it is asked again */
+};
 
 /* ---- options ---- */
+
+/* Who waits for a server that is silent has to have time left to ask elsewhere, or again. */
+static unsigned patience(const struct service *s)
+{
+	unsigned ms = s->deadline * 1000 / SILENCES;
+
+	return ms < SILENCE_MIN ? SILENCE_MIN : ms < SILENCE_MAX ? ms : SILENCE_MAX;
+}
 
 static void own_options(struct ways *w, const struct asked *a)
 {
@@ -57,15 +70,15 @@ static void mirror_options(struct ways *w)
 	}
 }
 
-int ways_begin(
-	struct ways *w, const struct asked *a, const struct serve_config *c, struct error **err)
+int ways_begin(struct ways *w, const struct asked *a, const struct service *s, struct error **err)
 {
 	*w = (struct ways){ 0 };
 	if (image_ref_parse(&w->ref, a->image, err) < 0)
 		return -1;
-	if (c && w->ref.transport == TRANSPORT_DOCKER)
-		w->config = serve_config_find(c, w->ref.host);
+	if (s->config && w->ref.transport == TRANSPORT_DOCKER)
+		w->config = serve_config_find(s->config, w->ref.host);
 	own_options(w, a);
+	w->options.patience = patience(s);
 	mirror_options(w);
 	return 0;
 }
@@ -120,6 +133,9 @@ static int add_registry(struct ways *w, const char *host, const char *repository
 
 static int add_mirrors(struct ways *w, struct blob_source **sources, size_t *n, struct error **err)
 {
+	struct registry_options others = w->options;
+
+	others.retries = 0; /* there is another place to ask */
 	for (size_t i = 0; i < w->config->n_mirrors; i++) {
 		const struct config_mirror *m = &w->config->mirrors[i];
 		CLEANUP_FREE char *repository = xasprintf("%s%s", m->prefix, w->ref.repository);
@@ -128,7 +144,7 @@ static int add_mirrors(struct ways *w, struct blob_source **sources, size_t *n, 
 			return -1;
 	}
 	for (size_t i = 0; i < w->config->n_blob_servers; i++) {
-		sources[*n] = source_http_new(w->config->blob_servers[i], &w->options, err);
+		sources[*n] = source_http_new(w->config->blob_servers[i], &others, err);
 		if (!sources[*n])
 			return -1;
 		++*n;
