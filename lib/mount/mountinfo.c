@@ -35,6 +35,7 @@ bool mountinfo_parse(char *line, struct mountinfo *out)
 {
 	unsigned major_number, minor_number;
 	char *fields[6], *field;
+	bool is_copy = false;
 
 	line[strcspn(line, "\n")] = '\0';
 	for (int i = 0; i < 6; i++)
@@ -42,15 +43,15 @@ bool mountinfo_parse(char *line, struct mountinfo *out)
 			return false;
 	if (sscanf(fields[2], "%u:%u", &major_number, &minor_number) != 2)
 		return false;
-	do
-		field = strsep(&line, " ");
-	while (field && strcmp(field, "-") != 0);
+	while ((field = strsep(&line, " ")) && strcmp(field, "-") != 0)
+		is_copy |= strncmp(field, "master:", strlen("master:")) == 0;
 	*out = (struct mountinfo){ .dev = makedev(major_number, minor_number),
 		.root = fields[3],
 		.mountpoint = fields[4],
 		.fstype = strsep(&line, " "),
 		.source = strsep(&line, " "),
-		.options = line };
+		.options = line,
+		.is_copy = is_copy };
 	if (!out->fstype || !out->source)
 		return false;
 	mountinfo_unescape(out->root);

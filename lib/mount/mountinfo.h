@@ -14,6 +14,7 @@ struct mountinfo {
 	char *fstype;
 	char *source;
 	char *options; /* of the superblock; these alone are still escaped */
+	bool is_copy; /* it follows one, mostly of another namespace, that does not follow it */
 };
 
 /* Split a line in place. False when it is not in the form that proc(5) describes. */

@@ -45,6 +45,16 @@ static void any_number_of_optional_fields_is_skipped(void)
 	CHECK_STR(m.source, "/b");
 }
 
+static void a_mount_that_follows_another_one_is_a_copy(void)
+{
+	struct mountinfo m;
+
+	CHECK(parse("63 27 0:39 / /m ro master:1 - erofs /boot ro", &m) && m.is_copy);
+	CHECK(parse("63 27 0:39 / /m ro shared:2 master:1 - erofs /boot ro", &m) && m.is_copy);
+	CHECK(parse("63 27 0:39 / /m ro shared:2 - erofs master:1 ro", &m) && !m.is_copy);
+	CHECK(parse("63 27 0:39 / /m ro - erofs /boot ro", &m) && !m.is_copy);
+}
+
 static void octal_escapes_are_undone(void)
 {
 	struct mountinfo m;
@@ -179,6 +189,7 @@ int main(void)
 {
 	RUN(a_line_of_mountinfo_is_split);
 	RUN(any_number_of_optional_fields_is_skipped);
+	RUN(a_mount_that_follows_another_one_is_a_copy);
 	RUN(octal_escapes_are_undone);
 	RUN(an_escape_is_not_undone_twice);
 	RUN(what_is_no_escape_stays);

@@ -6,6 +6,9 @@
  * too long for the kernel, not even that): its number is looked for before any new mount is made,
  * and each place that was found is held open, so that the filesystem stays and nobody else gets its
  * number. Left over: somebody's FUSE mount of the same image that has got it while no daemon lived.
+ *
+ * A daemon with a mount namespace of its own (the unit has PrivateMounts=) sees copies of what is
+ * mounted elsewhere. They go when the others do; what is done to them mends nothing there.
  */
 #include "config.h"
 
@@ -119,7 +122,10 @@ static void add_if_seen(struct mount_places *p, const struct mountinfo *info)
 		return;
 	p->all = xgrow(p->all, p->n, &p->cap, sizeof(*p->all));
 	p->all[p->n++] = (struct mount_place){
-		.fd = fd, .dev = info->dev, .path = xstrdup(info->mountpoint)
+		.fd = fd,
+		.dev = info->dev,
+		.path = xstrdup(info->mountpoint),
+		.is_copy = info->is_copy,
 	};
 }
 
@@ -161,6 +167,14 @@ static void cleanup_places_(struct mount_places *p)
 }
 #define CLEANUP_PLACES CLEANUP(cleanup_places_)
 
+bool mount_places_are_ours(const struct mount_places *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (!p->all[i].is_copy)
+			return true;
+	return false;
+}
+
 bool mount_is_somewhere(const struct mounted *m)
 {
 	CLEANUP_PLACES struct mount_places p = { 0 };
@@ -196,7 +210,7 @@ unsigned mount_detach_everywhere(const struct mounted *m)
 
 	mount_places_find(m, &p);
 	for (size_t i = 0; i < p.n; i++)
-		n += is_still_seen(&p.all[i]) && detach_at(&p.all[i]) == 0;
+		n += !p.all[i].is_copy && is_still_seen(&p.all[i]) && detach_at(&p.all[i]) == 0;
 	return n;
 }
 
@@ -256,7 +270,7 @@ static int replace_all(const struct mount_places *p, int mount, bool *left)
 	for (size_t i = 0; i < p->n; i++) {
 		if (!is_still_seen(&p->all[i]))
 			continue;
-		if (replace_at(&p->all[i], mount, n == 0) == 0)
+		if (!p->all[i].is_copy && replace_at(&p->all[i], mount, n == 0) == 0)
 			n++;
 		else
 			*left |= is_still_seen(&p->all[i]);

@@ -264,11 +264,18 @@ static int open_saved(struct mounted *m, struct error **err)
 	return bootstrap < 0 ? -1 : open_session(m, take_fd(&bootstrap), err);
 }
 
+static int mounted_elsewhere(struct error **err)
+{
+	return error_set(err, 0, "its devices are dead, and it is mounted elsewhere: mount again");
+}
+
 /* A mount that is a new one takes the place of the old one, which nobody can answer any more. */
 static int restore_fuse(struct mounted *m, struct error **err)
 {
 	CLEANUP_FD int mount = -1;
 
+	if (m->former.n && !mount_places_are_ours(&m->former))
+		return mounted_elsewhere(err);
 	if (open_saved(m, err) < 0 || mount_by_fuse(m, &mount, err) < 0)
 		return -1;
 	return mount < 0 || mount_places_replace(m, mount, err) > 0 ? 0 : -1;
@@ -377,9 +384,9 @@ static int replace(struct mounted *m, struct error **err)
 {
 	if (!mount_has_no_name(m))
 		mount_places_find(m, &m->former);
-	if (m->former.n)
+	if (mount_places_are_ours(&m->former))
 		return kernel_mount_replace(m, err);
-	return error_set(err, 0, "its devices are dead, and it is mounted elsewhere: mount again");
+	return mounted_elsewhere(err);
 }
 
 static void replace_lost(struct mounted *m)

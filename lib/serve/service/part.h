@@ -93,6 +93,7 @@ struct mount_place {
 	int fd; /* of its root, O_PATH */
 	dev_t dev;
 	char *path;
+	bool is_copy; /* of one in another mount namespace, to which no change of ours goes */
 };
 
 struct mount_places {
@@ -164,6 +165,8 @@ bool mount_has_no_name(const struct mounted *m);
  */
 void mount_places_find(const struct mounted *m, struct mount_places *p);
 void mount_places_drop(struct mount_places *p);
+/* Is there one where something else can be put? */
+bool mount_places_are_ours(const struct mount_places *p);
 bool mount_is_somewhere(const struct mounted *m);
 /* Did somebody die while he replaced it? Then nobody has its bootstrap open, and it is not gone. */
 bool mount_was_replaced(const struct mounted *m);
@@ -172,7 +175,7 @@ int mount_places_note(struct mounted *m, struct error **err);
 /* Put this mount wherever `m->former` says, and save that. How many places there were; none is an
  * error. */
 int mount_places_replace(struct mounted *m, int mount, struct error **err);
-/* How many places there were. */
+/* How many places there were; copies are left where they are. */
 unsigned mount_detach_everywhere(const struct mounted *m);
 
 /* ---- cachefiles_mount.c: the same for DEVICE_CACHEFILES ---- */
