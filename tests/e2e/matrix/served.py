@@ -81,6 +81,7 @@ class Daemon:
 
     manager: below tests/tools/fdstore, which keeps its descriptors and starts it again. through: a command that
     becomes it. It is started when it is made, or by start(); what it says is in `log`."""
+    asked_through = ()  # a command that becomes who asks it
 
     def __init__(self, at, *options, transport="auto", manager=False, through=(), store=None, config=None, start=True, **env):
         self.at, self.options, self.transport, self.manager, self.through = at, list(options), transport, manager, through
@@ -150,7 +151,7 @@ class Daemon:
         return "worker" in pids and "holder" in pids and self.answers()
 
     def answers(self):
-        return tool.run("status", "--socket", self.socket, "--json").returncode == 0
+        return tool.run("status", "--socket", self.socket, "--json", through=self.asked_through).returncode == 0
 
     def wait_alive(self):
         def look():
@@ -243,19 +244,19 @@ class Daemon:
         """Where it is."""
         os.makedirs(point, exist_ok=True)
         try:
-            tool.succeed("mount", "--socket", self.socket, "--prefetch", prefetch, *options, image, point, **kw)
+            tool.succeed("mount", "--socket", self.socket, "--prefetch", prefetch, *options, image, point, **{"through": self.asked_through, **kw})
             return point
         except tap.Failure as why:
             tap.fail(str(why), "the daemon said:", self.text(3000))
 
     def umount(self, point):
-        tool.umount(point)
+        tool.umount(point, through=self.asked_through)
         wait_for("the daemon forgets the mount", lambda: point not in [m["mountpoint"] for m in self.status()["mounts"]])
 
     def status(self):
         """Asked again while a worker is being replaced."""
         def ask():
-            done = tool.run("status", "--socket", self.socket, "--json")
+            done = tool.run("status", "--socket", self.socket, "--json", through=self.asked_through)
             return json.loads(done.stdout) if done.returncode == 0 else None
         found = wait_for("the daemon tells its status", ask)
         for one in found if isinstance(found, list) else found.get("daemons", [found]):

@@ -16,11 +16,11 @@ LIMIT = 180  # seconds; nothing here takes long, not even on a busy machine, so 
 PROMPT = 3  # seconds from a signal to the end of a process
 
 
-def run(*args, **kw):
+def run(*args, through=(), **kw):
     """The tool with these arguments: a CompletedProcess with text in it. Sanitizers' reports and
-    death by an unexpected signal fail the test at once."""
+    death by an unexpected signal fail the test at once. through: a command that becomes it."""
     kw.setdefault("timeout", LIMIT)
-    done = subprocess.run([TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([*through, TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, **kw)
     done.stdout = done.stdout.decode("utf-8", "backslashreplace")
     done.stderr = done.stderr.decode("utf-8", "backslashreplace")
@@ -78,11 +78,11 @@ def mount(image, point):
     return succeed("mount", image, point)
 
 
-def umount(point):
+def umount(point, **kw):
     """Other tests run at the same time: between fork and exec their children hold our files open."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
-        done = run("umount", point)
+        done = run("umount", point, **kw)
         if done.returncode == 0 or "busy" not in done.stderr:
             break
         time.sleep(0.05)
