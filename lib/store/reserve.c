@@ -18,6 +18,17 @@
 #include "lib/store/evict.h"
 #include "lib/store/lock.h"
 
+#define MIB (UINT64_C(1) << 20)
+
+/*
+ * What stays free where somebody takes room who can do without: a part of all there is, within
+ * bounds. On a disk it is for everybody else there, too; of a limit it is for readers alone.
+ */
+static const struct kept {
+	uint64_t part; /* one of so many, ... */
+	uint64_t least, most; /* ... bytes; and where there is little, a quarter at most */
+} kept_of_disk = { 20, 256 * MIB, 4096 * MIB }, kept_of_limit = { 10, 32 * MIB, 4096 * MIB };
+
 /* The store's bytes on the disk. */
 struct usage {
 	uint64_t taken, aside; /* now */
@@ -25,6 +36,7 @@ struct usage {
 	uint64_t wanted; /* now asked for */
 	uint64_t claim; /* what the blob's own cache comes to, with that */
 	uint64_t free; /* on the disk */
+	uint64_t disk_keeps, limit_keeps; /* what shall be left */
 };
 
 static uint64_t add(uint64_t a, uint64_t b)
@@ -56,6 +68,15 @@ static uint64_t outstanding(const struct store_blob *b)
 	return excess(b->reserved, atomic_load(&b->written));
 }
 
+static uint64_t kept(const struct kept *k, uint64_t all)
+{
+	uint64_t bytes = all / k->part;
+
+	bytes = bytes > k->least ? bytes : k->least;
+	bytes = bytes < k->most ? bytes : k->most;
+	return bytes < all / 4 ? bytes : all / 4;
+}
+
 static int measure_own(struct usage *u, const struct store_blob *b, uint64_t bytes)
 {
 	uint64_t now, before;
@@ -72,7 +93,7 @@ static int measure_own(struct usage *u, const struct store_blob *b, uint64_t byt
 }
 
 static int measure_disk(
-	struct usage *u, const struct store_blob *b, uint64_t bytes, struct error **err)
+	struct usage *u, const struct store_blob *b, uint64_t bytes, bool spare, struct error **err)
 {
 	const struct store *s = b->store;
 	struct statvfs vfs;
@@ -80,6 +101,8 @@ static int measure_disk(
 	if (measure_own(u, b, bytes) < 0 || fstatvfs(s->blobs_fd, &vfs) < 0)
 		return error_set(err, errno, "cannot see how much space %s has", s->dir);
 	u->free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	u->disk_keeps = spare ? kept(&kept_of_disk, (uint64_t)vfs.f_blocks * vfs.f_frsize) : 0;
+	u->limit_keeps = spare ? kept(&kept_of_limit, s->limit) : 0;
 	return 0;
 }
 
@@ -123,19 +146,19 @@ static void note_promised(const struct store *s, uint64_t sum)
 static bool fits_surely(const struct store *s, struct usage *u)
 {
 	return !s->limit && promised_at_most(s, &u->promised) &&
-	       add(u->promised, u->wanted) <= u->free;
+	       add(add(u->promised, u->wanted), u->disk_keeps) <= u->free;
 }
 
 static int no_room(
 	const struct store *s, const struct usage *u, uint64_t evictable, struct error **err)
 {
 	char want[TEXT_NUMBER_MAX], have[TEXT_NUMBER_MAX], used[TEXT_NUMBER_MAX];
-	uint64_t kept = add(excess(u->taken, evictable), u->promised);
+	uint64_t stays = add(excess(u->taken, evictable), u->promised);
 
 	text_bytes(u->wanted, want);
-	if (s->limit && add(kept, u->wanted) > s->limit)
+	if (s->limit && add(add(stays, u->wanted), u->limit_keeps) > s->limit)
 		error_set(err, ENOSPC, "no room for %s in the store %s: of its %s, %s are in use",
-			want, s->dir, text_bytes(s->limit, have), text_bytes(kept, used));
+			want, s->dir, text_bytes(s->limit, have), text_bytes(stays, used));
 	else
 		error_set(err, ENOSPC,
 			"no room for %s in the store %s: its disk has %s free, %s are promised",
@@ -156,7 +179,8 @@ static int make_room(const struct store_blob *b, struct usage *u, struct error *
 		return -1;
 	measure_all(u, b, &h);
 	total = add(add(add(u->taken, u->aside), u->promised), u->wanted);
-	need = excess(add(u->promised, u->wanted), u->free);
+	need = excess(add(add(u->promised, u->wanted), u->disk_keeps), u->free);
+	total = add(total, u->limit_keeps);
 	if (s->limit && excess(total, s->limit) > need)
 		need = excess(total, s->limit);
 	if (!need || !u->wanted)
@@ -168,12 +192,12 @@ static int make_room(const struct store_blob *b, struct usage *u, struct error *
 	return evict_chosen(s, &h, err);
 }
 
-static int reserve(struct store_blob *b, uint64_t bytes, struct error **err)
+static int reserve(struct store_blob *b, uint64_t bytes, bool spare, struct error **err)
 {
 	CLEANUP_STORE_LOCK struct store *locked = store_lock(b->store, err);
 	struct usage own = { 0 }, u;
 
-	if (!locked || measure_disk(&own, b, bytes, err) < 0)
+	if (!locked || measure_disk(&own, b, bytes, spare, err) < 0)
 		return -1;
 	u = own;
 	if (!fits_surely(b->store, &u)) {
@@ -188,7 +212,7 @@ static int reserve(struct store_blob *b, uint64_t bytes, struct error **err)
 	return 0;
 }
 
-int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err)
+static int reserve_locking(struct store_blob *b, uint64_t bytes, bool spare, struct error **err)
 {
 	int rc = 0;
 
@@ -196,7 +220,17 @@ int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err)
 		return 0;
 	pthread_mutex_lock(&b->fill_lock);
 	if (b->filling)
-		rc = reserve(b, bytes, err);
+		rc = reserve(b, bytes, spare, err);
 	pthread_mutex_unlock(&b->fill_lock);
 	return rc;
+}
+
+int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err)
+{
+	return reserve_locking(b, bytes, false, err);
+}
+
+int store_blob_reserve_spare(struct store_blob *b, uint64_t bytes, struct error **err)
+{
+	return reserve_locking(b, bytes, true, err);
 }

@@ -173,6 +173,11 @@ void store_blob_on_loss(struct store_blob *b, void (*lost)(void *arg), void *arg
  * looks at every blob of the store: ask for many frames at once. On any thread.
  */
 int store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err);
+/*
+ * The same for what nobody needs now. Some of the limit, and of the disk, must be left (reserve.c
+ * has how much), for those who call store_blob_reserve(), and for everybody else on the disk.
+ */
+int store_blob_reserve_spare(struct store_blob *b, uint64_t bytes, struct error **err);
 
 /* What is in the store. */
 struct store_entry {

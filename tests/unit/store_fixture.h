@@ -142,16 +142,28 @@ static inline void sync_blob(struct store_blob *b)
 	CHECK(store_blob_sync(b, &err) == 0);
 }
 
-static inline int reserve(struct store_blob *b, uint64_t bytes)
+typedef int reserver(struct store_blob *, uint64_t, struct error **);
+
+static inline int reserve_by(reserver *how, struct store_blob *b, uint64_t bytes)
 {
 	CLEANUP_ERROR struct error *err = NULL;
-	int rc = store_blob_reserve(b, bytes, &err);
+	int rc = how(b, bytes, &err);
 
 	if (rc < 0) {
 		CHECK_U64((uint64_t)err->code, ENOSPC);
 		CHECK(err->hint != NULL);
 	}
 	return rc < 0 ? -err->code : 0;
+}
+
+static inline int reserve(struct store_blob *b, uint64_t bytes)
+{
+	return reserve_by(store_blob_reserve, b, bytes);
+}
+
+static inline int reserve_spare(struct store_blob *b, uint64_t bytes)
+{
+	return reserve_by(store_blob_reserve_spare, b, bytes);
 }
 
 /* The path of a blob's file; the caller frees it. */

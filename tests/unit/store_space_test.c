@@ -260,6 +260,67 @@ static void without_a_limit_the_disk_is_the_limit(void)
 	CHECK(reserve(b, 1000 * FRAME) == 0);
 }
 
+static void what_is_spare_leaves_some_of_the_limit(void)
+{
+	static const uint64_t mib = 1 << 20;
+	static const struct {
+		uint64_t limit, kept; /* MiB */
+	} of[] = { { 8, 2 }, { 100, 25 }, { 200, 32 }, { 1000, 100 } };
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++) {
+		FIXTURE f = begin(of[i].limit * mib);
+		struct store_spec spec = large_spec(1);
+		CLEANUP_STORE_BLOB struct store_blob *b = NULL;
+
+		spec.size = 1000 * mib;
+		b = open_blob(f.s, &spec);
+		CHECK(reserve_spare(b, (of[i].limit - of[i].kept) * mib + 1) == -ENOSPC);
+		CHECK(reserve_spare(b, (of[i].limit - of[i].kept) * mib) == 0);
+		CHECK(reserve_spare(b, 1) == -ENOSPC);
+		CHECK(reserve(b, of[i].kept * mib) == 0);
+		CHECK(of[i].limit == 1000 || reserve(b, 1) == -ENOSPC);
+	}
+}
+
+static void what_is_spare_takes_the_place_of_what_nobody_uses(void)
+{
+	FIXTURE f = begin(0);
+	uint64_t each = fill_four(&f);
+	struct store *s = open_store(f.at, 8 * each);
+	struct store_spec spec = large_spec(5), one = spec_of(1), two = spec_of(2);
+	struct store_blob *b = open_blob(s, &spec);
+
+	CHECK(reserve_spare(b, 2 * each) == 0); /* a quarter of eight is left */
+	CHECK(is_held(s, &one));
+	CHECK(reserve_spare(b, 1) == 0);
+	CHECK(!is_held(s, &one) && is_held(s, &two));
+	CHECK(reserve_spare(b, 4 * each) == -ENOSPC);
+	CHECK(is_held(s, &two));
+	store_blob_close(b);
+	store_close(s);
+}
+
+/* The file system is not only ours: what is counted here is only nearly so. */
+static void what_is_spare_leaves_some_of_the_disk(void)
+{
+	static const uint64_t mib = 1 << 20;
+	FIXTURE f = begin(0);
+	struct store_spec spec = spec_of(1);
+	CLEANUP_STORE_BLOB struct store_blob *b = NULL;
+	struct statvfs vfs;
+	uint64_t free;
+
+	spec.size = UINT64_C(1) << 43;
+	b = open_blob(f.s, &spec);
+	CHECK(statvfs(f.at, &vfs) == 0);
+	free = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	if (free >= spec.size || free < 8192 * mib)
+		return; /* no disk to see it on */
+	CHECK(reserve_spare(b, free - 128 * mib) == -ENOSPC);
+	CHECK(reserve_spare(b, free - 5120 * mib) == 0);
+	CHECK(reserve(b, 5120 * mib - 128 * mib) == 0);
+}
+
 /* What the lock's file says is promised; UINT64_MAX: nothing. */
 static uint64_t noted(const struct fixture *f)
 {
@@ -470,6 +531,9 @@ int main(void)
 	RUN(what_is_complete_needs_no_more);
 	RUN(space_that_is_taken_already_is_not_asked_for_again);
 	RUN(without_a_limit_the_disk_is_the_limit);
+	RUN(what_is_spare_leaves_some_of_the_limit);
+	RUN(what_is_spare_takes_the_place_of_what_nobody_uses);
+	RUN(what_is_spare_leaves_some_of_the_disk);
 	RUN(what_is_promised_is_noted_and_found_anew_when_it_seems_too_much);
 	RUN(what_a_limited_store_promises_is_noted_for_those_without_a_limit);
 	RUN(what_killed_processes_left_is_pruned);
