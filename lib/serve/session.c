@@ -232,6 +232,18 @@ void session_prefetch(struct session *s)
 			engine_prefetch(s->devices[i].blob->served);
 }
 
+static int cannot_fetch(const struct session_device *d, int code, struct error **err)
+{
+	if (code != ENOSPC)
+		return error_set(err, code, "%s: cannot fetch it", d->layer->name);
+	error_set(err, code,
+		"%s: cannot fetch it: the store's limit or its disk is too small for all of it",
+		d->layer->name);
+	return error_hint(err,
+		"a larger --store-limit or disk, `erofs-convert store prune`, or --prefetch "
+		"background");
+}
+
 static int fetch_device(
 	const struct session_device *d, const _Atomic bool *gone, struct error **err)
 {
@@ -239,7 +251,7 @@ static int fetch_device(
 		int code = engine_need(d->blob->served, at, FETCH_STEP);
 
 		if (code)
-			return error_set(err, code, "%s: cannot fetch it", d->layer->name);
+			return cannot_fetch(d, code, err);
 		if (interrupt_pending() || (gone && *gone))
 			return error_set(err, 0, "interrupted");
 	}
