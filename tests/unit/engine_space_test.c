@@ -2,6 +2,7 @@
 /* A store that is full. */
 #include "config.h"
 
+#include "lib/serve/engine/part.h"
 #include "tests/unit/engine_fixture.h"
 
 enum { SOME_SECONDS = 6 }; /* in which a busy machine gets done what there is room for */
@@ -67,11 +68,86 @@ static void who_waits_for_space_gets_it_when_others_go(void)
 	log_set_level(LOG_NORMAL);
 }
 
+/* Has prefetching been refused so many times since it last got on? It rests for 1, 2, 4 s. */
+static bool has_been_refused(const struct fixture *f, unsigned blob, unsigned times)
+{
+	unsigned ms, busy;
+
+	pthread_mutex_lock(&f->engine->lock);
+	ms = f->blobs[blob]->prefetch_pause;
+	busy = f->engine->busy[PREFETCH];
+	pthread_mutex_unlock(&f->engine->lock);
+	return !busy && ms >= 1000U << (times - 1);
+}
+
+static uint64_t present(const struct fixture *f, unsigned blob)
+{
+	return store_blob_present(f->caches[blob]);
+}
+
+static void check_no_fault(const struct fixture *f)
+{
+	CHECK_U64(stats(f).errors, 0);
+	CHECK_U64(stats(f).no_space, 0);
+	CHECK_U64(stats(f).deadlines, 0);
+	for (unsigned i = 0; i < f->n; i++)
+		CHECK(!f->blobs[i] || (!f->blobs[i]->lacking && !f->blobs[i]->starved));
+}
+
+static void prefetching_leaves_some_of_the_store_to_readers(void)
+{
+	enum { LIMIT = BLOCKS + BLOCKS / 2, KEPT = LIMIT / 4, FRAMES = 20 };
+	const struct engine_options o = options(4, 150000);
+	struct fixture f;
+	uint64_t n;
+
+	begin(&f, 2, BLOCKS, &o, LIMIT * (uint64_t)BLOCK, true);
+	CHECK_U64((uint64_t)engine_need(f.blobs[0], 0, UINT64_MAX), 0);
+	engine_prefetch(f.blobs[1]);
+	EVENTUALLY(has_been_refused(&f, 1, 2));
+	n = present(&f, 1);
+	CHECK(n > 0 && stats(&f).bytes_cached <= (LIMIT - KEPT) * (uint64_t)BLOCK);
+	for (uint32_t i = 1; i <= FRAMES; i++)
+		CHECK_U64((uint64_t)need_frame(&f, 1, (uint32_t)stats(&f).frames_total / 2 - i), 0);
+	check_no_fault(&f);
+	CHECK(present(&f, 1) >= n + FRAMES);
+	remove_blob(&f, 0); /* which can be evicted now */
+	EVENTUALLY(served_blob_is_complete(f.blobs[1]));
+	CHECK(all_right(&f, 1));
+	check_no_fault(&f);
+	end(&f);
+}
+
+/* A reader's step is larger than what he reads. */
+static void prefetching_takes_nothing_of_what_a_reader_has_reserved(void)
+{
+	enum { LARGE = 4096 };
+	const struct engine_options o = options(4, 150000);
+	uint64_t limit = LARGE * (uint64_t)BLOCK, n;
+	struct fixture f;
+	uint32_t i;
+
+	begin(&f, 1, LARGE, &o, limit, true);
+	engine_prefetch(f.blobs[0]);
+	EVENTUALLY(has_been_refused(&f, 0, 1));
+	i = (uint32_t)stats(&f).frames_total;
+	while (!f.blobs[0]->room.readers && i > 2) /* he has what is left of the other's first */
+		CHECK_U64((uint64_t)need_frame(&f, 0, i -= 2), 0);
+	CHECK(f.blobs[0]->room.readers > 1024 * 1024);
+	n = present(&f, 0);
+	EVENTUALLY(has_been_refused(&f, 0, 3));
+	CHECK_U64(present(&f, 0), n);
+	check_no_fault(&f);
+	end(&f);
+}
+
 int main(void)
 {
 	alarm(300); /* who is never answered hangs */
 	RUN(a_full_store_is_an_error_after_the_deadline_and_no_more);
 	RUN(after_the_first_nobody_waits_in_vain);
 	RUN(who_waits_for_space_gets_it_when_others_go);
+	RUN(prefetching_leaves_some_of_the_store_to_readers);
+	RUN(prefetching_takes_nothing_of_what_a_reader_has_reserved);
 	return tap_done();
 }

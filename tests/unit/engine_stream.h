@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * An engine whose source gives streams that stand where a test says, in a store that is as full as
- * it says (linked with --wrap=store_blob_reserve).
+ * it says (linked with --wrap=store_blob_reserve,--wrap=store_blob_reserve_spare).
  */
 #ifndef TESTS_UNIT_ENGINE_STREAM_H
 #define TESTS_UNIT_ENGINE_STREAM_H
@@ -27,6 +27,7 @@ static _Atomic uint64_t space = UINT64_MAX; /* bytes that are left */
 
 int __real_store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err);
 int __wrap_store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err);
+int __wrap_store_blob_reserve_spare(struct store_blob *b, uint64_t bytes, struct error **err);
 
 int __wrap_store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error **err)
 {
@@ -36,6 +37,12 @@ int __wrap_store_blob_reserve(struct store_blob *b, uint64_t bytes, struct error
 		space -= bytes;
 	reserved += bytes;
 	return __real_store_blob_reserve(b, bytes, err);
+}
+
+/* Here nothing is kept for readers. */
+int __wrap_store_blob_reserve_spare(struct store_blob *b, uint64_t bytes, struct error **err)
+{
+	return __wrap_store_blob_reserve(b, bytes, err);
 }
 
 static inline unsigned busy(const struct fixture *f)

@@ -270,9 +270,25 @@ void fetch_rest_locked(struct served_blob *b)
 	rest_locked(b, DEMAND, &b->away_pause);
 }
 
+/* What is left is for readers. That is no fault: prefetching tries it again later. */
+static void leave_space(struct fetcher *f, uint32_t i, const struct error *err)
+{
+	struct served_blob *b = f->run.blob;
+
+	log_debug("%s: prefetching leaves the rest to readers: %s", b->name, err->msg);
+	pthread_mutex_lock(&b->engine->lock);
+	if (b->rest[PREFETCH] <= engine_now()) /* else another run has just seen to it */
+		prefetch_rest_locked(b);
+	fetch_leave_locked(f, i);
+	queue_update_locked(b);
+	pthread_mutex_unlock(&b->engine->lock);
+}
+
 void fetch_give_up(struct fetcher *f, uint32_t i, const struct error *err)
 {
-	if (is_full(err))
+	if (is_full(err) && f->run.level == PREFETCH)
+		leave_space(f, i, err);
+	else if (is_full(err))
 		lack_space(f, i, err);
 	else if (err->code == EAGAIN && !f->run.blob->removed)
 		wait_for_source(f, i, err);
@@ -304,7 +320,7 @@ static void found_room(struct fetcher *f)
 int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err)
 {
 	f->run.need = bytes;
-	if (room_take(f->run.blob, bytes, err) < 0)
+	if (room_take(f->run.blob, f->run.level, bytes, err) < 0)
 		return -1;
 	found_room(f);
 	return 0;
@@ -321,7 +337,7 @@ bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8
 		land(f, i, frame->size, 0);
 		return true;
 	}
-	room_give_back(b, frame->size);
+	room_give_back(b, f->run.level, frame->size);
 	if (b->removed) {
 		land_rest(f, i, EIO);
 		return false;
@@ -371,7 +387,7 @@ static void fetch_slice(struct fetcher *f)
 	} else {
 		fetch_give_up(f, 0, err);
 	}
-	room_give_back(b, unused);
+	room_give_back(b, f->run.level, unused);
 }
 
 void fetch_run(struct fetcher *f)

@@ -92,6 +92,7 @@ struct walk {
 struct room {
 	pthread_mutex_t lock;
 	uint64_t bytes;
+	uint64_t readers; /* of these, not for prefetching */
 	uint64_t step; /* what to reserve next */
 };
 
@@ -327,13 +328,13 @@ bool ahead_note(struct served_blob *b, const struct range_map *m, uint32_t first
 
 /* room.c */
 void room_init(struct room *r);
-int room_take(struct served_blob *b, uint64_t bytes, struct error **err);
+int room_take(struct served_blob *b, enum level level, uint64_t bytes, struct error **err);
 /* No room, rather than a fault? */
 static inline bool is_full(const struct error *e)
 {
 	return e->code == ENOSPC || e->code == EDQUOT;
 }
-void room_give_back(struct served_blob *b, uint64_t bytes);
+void room_give_back(struct served_blob *b, enum level level, uint64_t bytes);
 
 /* sync.c and clock.c: threads */
 void sync_note_locked(struct served_blob *b, uint64_t bytes); /* they were written */

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later
 /*
  * Space in the store, in steps: each one looks at all of the store. The first is small, for many
- * blobs are read only a little.
+ * blobs are read only a little. Prefetching takes none that others would miss (store.h), and so
+ * nothing either of what was reserved for a reader, who may have the last there is. Reading ahead
+ * is for a reader: he asks for the same a moment later.
  */
 #include "config.h"
 
@@ -17,44 +19,62 @@ void room_init(struct room *r)
 	r->step = STEP_MIN;
 }
 
+static void add(struct room *r, enum level level, uint64_t bytes)
+{
+	r->bytes += bytes;
+	if (level != PREFETCH)
+		r->readers += bytes;
+}
+
+static int ask_store(struct served_blob *b, enum level level, uint64_t bytes, struct error **err)
+{
+	return level == PREFETCH ? store_blob_reserve_spare(b->cache, bytes, err)
+				 : store_blob_reserve(b->cache, bytes, err);
+}
+
 /* A step, or where there is no room for it, what is missing. */
-static int reserve(struct served_blob *b, uint64_t missing, struct error **err)
+static int reserve(struct served_blob *b, enum level level, uint64_t missing, struct error **err)
 {
 	struct room *r = &b->room;
 	uint64_t step = missing > r->step ? missing : r->step;
 
-	if (store_blob_reserve(b->cache, step, err) < 0) {
+	if (ask_store(b, level, step, err) < 0) {
 		if (step == missing || !is_full(*err))
 			return -1;
 		error_free(take_ptr(*err));
 		step = missing;
 		r->step = STEP_MIN;
-		if (store_blob_reserve(b->cache, step, err) < 0)
+		if (ask_store(b, level, step, err) < 0)
 			return -1;
 	} else if (r->step < STEP_MAX) {
 		r->step *= 2;
 	}
-	r->bytes += step;
+	add(r, level, step);
 	return 0;
 }
 
-int room_take(struct served_blob *b, uint64_t bytes, struct error **err)
+/* A reader uses up first what is not for readers alone. */
+int room_take(struct served_blob *b, enum level level, uint64_t bytes, struct error **err)
 {
 	struct room *r = &b->room;
+	uint64_t have;
 	int rc = 0;
 
 	pthread_mutex_lock(&r->lock);
-	if (r->bytes < bytes)
-		rc = reserve(b, bytes - r->bytes, err);
-	if (rc == 0)
+	have = level == PREFETCH ? r->bytes - r->readers : r->bytes;
+	if (have < bytes)
+		rc = reserve(b, level, bytes - have, err);
+	if (rc == 0) {
 		r->bytes -= bytes;
+		r->readers = r->readers < r->bytes ? r->readers : r->bytes;
+	}
 	pthread_mutex_unlock(&r->lock);
 	return rc;
 }
 
-void room_give_back(struct served_blob *b, uint64_t bytes)
+void room_give_back(struct served_blob *b, enum level level, uint64_t bytes)
 {
 	pthread_mutex_lock(&b->room.lock);
-	b->room.bytes += bytes;
+	add(&b->room, level, bytes);
 	pthread_mutex_unlock(&b->room.lock);
 }
