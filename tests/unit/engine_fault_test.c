@@ -133,6 +133,7 @@ static void nobody_waits_longer_than_the_deadline(void)
 	for (unsigned i = 0; i < 3; i++)
 		CHECK_U64((uint64_t)ask_wait(&a[i]), EIO);
 	CHECK_U64(stats(&f).deadlines, 3);
+	CHECK_U64(stats(&f).failed, 3);
 	CHECK_U64(stats(&f).errors, 3);
 	CHECK(stats(&f).waited_us >= 3000000);
 	fake_gate(&f.fake, false);

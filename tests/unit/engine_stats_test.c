@@ -154,6 +154,45 @@ static void what_another_place_mends_is_counted(void)
 	end(&f);
 }
 
+static void reads_that_get_an_error_are_counted(void)
+{
+	struct fixture f;
+
+	begin_two(&f);
+	CHECK_U64((uint64_t)need_frame(&f, 0, 5), 0);
+	CHECK_U64(stats(&f).failed, 0);
+	f.fake.fail = 2;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), EIO);
+	f.fake.liar = true;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 90), EIO);
+	f.fake.liar = false;
+	CHECK_U64((uint64_t)need_frame(&f, 0, 50), 0);
+	CHECK_U64(blob_stats(&f, 0).failed, 2);
+	CHECK_U64(blob_stats(&f, 1).failed, 0);
+	remove_blob(&f, 0);
+	CHECK_U64(stats(&f).failed, 2);
+	end(&f);
+}
+
+/* Nor is that any health's matter: somebody unmounts while others read. */
+static void reads_that_end_with_their_blob_have_not_failed(void)
+{
+	struct fixture f;
+	struct ask a[2];
+
+	begin_two(&f);
+	fake_gate(&f.fake, true);
+	ask_frame(&a[0], &f, 0, 20); /* being fetched */
+	ask(&a[1], f.blobs[0], 0, UINT64_MAX); /* of which much is queued */
+	fake_wait(&f.fake, 2);
+	remove_blob(&f, 0);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_U64((uint64_t)ask_wait(&a[i]), EIO);
+	CHECK_U64(stats(&f).failed, 0);
+	fake_gate(&f.fake, false);
+	end(&f);
+}
+
 int main(void)
 {
 	alarm(300); /* who is never answered hangs */
@@ -163,5 +202,7 @@ int main(void)
 	RUN(wants_that_waited_are_in_one_bucket_each);
 	RUN(what_another_try_mends_is_counted);
 	RUN(what_another_place_mends_is_counted);
+	RUN(reads_that_get_an_error_are_counted);
+	RUN(reads_that_end_with_their_blob_have_not_failed);
 	return tap_done();
 }

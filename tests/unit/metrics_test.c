@@ -160,6 +160,7 @@ static void something_has_happened(void)
 		.bad_frames = 1,
 		.deadlines = 4,
 		.no_space = 5,
+		.failed = 6,
 		.waited_us = 12000034,
 		.waited = { 10, 20, 30, 0, 0, 0, 0, 0, 0, 0, 40 },
 		.blobs = 9,
@@ -195,7 +196,7 @@ static void every_number_is_told(void)
 		"erofs_convert_shared_fetches_total 7", "erofs_convert_source_requests_total 40",
 		"erofs_convert_errors_total 3", "erofs_convert_recovered_total 2",
 		"erofs_convert_bad_frames_total 1", "erofs_convert_deadlines_total 4",
-		"erofs_convert_no_space_total 5",
+		"erofs_convert_no_space_total 5", "erofs_convert_failed_reads_total 6",
 		"erofs_convert_wait_seconds_bucket{le=\"0.001\"} 10",
 		"erofs_convert_wait_seconds_bucket{le=\"0.005\"} 30",
 		"erofs_convert_wait_seconds_bucket{le=\"60\"} 60",
@@ -332,6 +333,21 @@ static void all_is_well_when_nobody_waits_too_long(void)
 	check_health("200", "ok\n");
 }
 
+/* As the first thing that anybody asks. */
+static void reads_that_failed_before_the_first_look_are_no_health(void)
+{
+	struct metrics *m;
+	CLEANUP_FREE char *answer = NULL;
+
+	nothing_has_happened();
+	m = start_at(path, holder);
+	stats.failed = 3;
+	answer = get(m, "/healthz");
+	CHECK(begins(answer + 9, "503"));
+	CHECK_STR(body(answer), "nothing was fetched for 0 s, in which 3 reads failed\n");
+	metrics_stop(m);
+}
+
 static void readers_beyond_their_deadline_are_no_health(void)
 {
 	something_has_happened(); /* both deadlines are 0: since the machine started */
@@ -340,9 +356,9 @@ static void readers_beyond_their_deadline_are_no_health(void)
 }
 
 /* One look at a time, without HTTP. */
-static bool judge(struct health *h, unsigned second, uint64_t frames, uint64_t deadlines)
+static bool judge(struct health *h, unsigned second, uint64_t frames, uint64_t failed)
 {
-	struct engine_stats s = { .frames_fetched = frames, .deadlines = deadlines };
+	struct engine_stats s = { .frames_fetched = frames, .failed = failed };
 	char reason[160] = "";
 	bool good = health_judge(h, second * UINT64_C(1000), &s, 0, reason, sizeof(reason));
 
@@ -350,11 +366,11 @@ static bool judge(struct health *h, unsigned second, uint64_t frames, uint64_t d
 	return good;
 }
 
-static void deadlines_count_while_nothing_is_fetched(void)
+static void failures_count_while_nothing_is_fetched(void)
 {
 	struct health h = { 0 };
 
-	CHECK(judge(&h, 100, 10, 3)); /* those were before we looked */
+	CHECK(judge(&h, 100, 10, 3)); /* but something came */
 	CHECK(judge(&h, 110, 10, 3));
 	CHECK(!judge(&h, 120, 10, 4));
 	CHECK(!judge(&h, 130, 10, 4));
@@ -373,10 +389,19 @@ static void the_reason_has_the_figures(void)
 	char reason[160];
 
 	CHECK(health_judge(&h, 1000, &s, 0, reason, sizeof(reason)));
-	s.deadlines = 2;
+	s.failed = 2;
 	CHECK(!health_judge(&h, 61000, &s, 0, reason, sizeof(reason)));
-	CHECK_STR(reason,
-		"nothing was fetched for 60 s, in which 2 readers waited to their deadline");
+	CHECK_STR(reason, "nothing was fetched for 60 s, in which 2 reads failed");
+}
+
+static void it_begins_with_the_daemon(void)
+{
+	struct engine_stats s = { .failed = 1 };
+	struct health h = { .since = 1000 };
+	char reason[160];
+
+	CHECK(!health_judge(&h, 31000, &s, 0, reason, sizeof(reason)));
+	CHECK_STR(reason, "nothing was fetched for 30 s, in which 1 reads failed");
 }
 
 /* ---- HTTP ---- */
@@ -586,8 +611,10 @@ int main(void)
 	RUN(every_name_is_documented);
 	RUN(all_is_well_when_nobody_waits_too_long);
 	RUN(readers_beyond_their_deadline_are_no_health);
-	RUN(deadlines_count_while_nothing_is_fetched);
+	RUN(reads_that_failed_before_the_first_look_are_no_health);
+	RUN(failures_count_while_nothing_is_fetched);
 	RUN(the_reason_has_the_figures);
+	RUN(it_begins_with_the_daemon);
 	RUN(other_paths_and_methods_are_refused);
 	RUN(head_gives_the_head_only);
 	RUN(odd_requests_do_no_harm);

@@ -9,14 +9,13 @@
 /* A frame that came makes all well that was before it. */
 static void look(struct health *h, uint64_t now, const struct engine_stats *stats)
 {
-	if (!h->begun || stats->frames_fetched != h->frames) {
-		*h = (struct health){ .begun = true,
-			.frames = stats->frames_fetched,
+	if (stats->frames_fetched != h->frames) {
+		*h = (struct health){ .frames = stats->frames_fetched,
 			.since = now,
-			.base = stats->deadlines,
-			.deadlines = stats->deadlines };
-	} else if (stats->deadlines != h->deadlines) {
-		h->deadlines = stats->deadlines;
+			.base = stats->failed,
+			.failed = stats->failed };
+	} else if (stats->failed != h->failed) {
+		h->failed = stats->failed;
 		h->failed_at = now;
 	}
 }
@@ -29,11 +28,10 @@ bool health_judge(struct health *h, uint64_t now, const struct engine_stats *sta
 		snprintf(reason, size, "%u readers wait beyond their deadline", overdue);
 		return false;
 	}
-	if (h->deadlines == h->base || now - h->failed_at > HEALTH_MEMORY_MS)
+	if (h->failed == h->base || now - h->failed_at > HEALTH_MEMORY_MS)
 		return true;
 	snprintf(reason, size,
-		"nothing was fetched for %" PRIu64 " s, in which %" PRIu64
-		" readers waited to their deadline",
-		(now - h->since) / 1000, h->deadlines - h->base);
+		"nothing was fetched for %" PRIu64 " s, in which %" PRIu64 " reads failed",
+		(now - h->since) / 1000, h->failed - h->base);
 	return false;
 }

@@ -9,13 +9,15 @@
 
 #include "lib/serve/engine/engine.h"
 
-/* Begins as { 0 }. */
+/*
+ * Begins as { .since = now } when the daemon starts, not at the first look: what fails before
+ * somebody looks has failed, too.
+ */
 struct health {
-	bool begun;
 	uint64_t frames; /* fetched, when one came last */
 	uint64_t since; /* when that was seen; milliseconds */
-	uint64_t base; /* deadlines that had passed by then */
-	uint64_t deadlines, failed_at; /* how many at the last look; when another came last */
+	uint64_t base; /* reads that had failed by then */
+	uint64_t failed, failed_at; /* how many at the last look; when another one was seen */
 };
 
 /* A reader may be this long beyond its deadline, in nanoseconds. */
@@ -25,8 +27,8 @@ struct health {
 
 /*
  * True, or false with the reason: readers that wait beyond their deadline and were not even denied
- * (`overdue`); or readers that were, in the last minutes, while not one frame came. `now` is in
- * milliseconds, monotonic.
+ * (`overdue`); or reads that got an error, in the last minutes, while not one frame came. `now` is
+ * in milliseconds, monotonic.
  */
 bool health_judge(struct health *h, uint64_t now, const struct engine_stats *stats,
 	unsigned overdue, char *reason, size_t size);

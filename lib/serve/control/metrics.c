@@ -130,17 +130,22 @@ static enum MHD_Result answer_metrics(struct metrics *m, struct MHD_Connection *
 		connection, MHD_HTTP_OK, text, len, "text/plain; version=0.0.4; charset=utf-8");
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static enum MHD_Result answer_health(struct metrics *m, struct MHD_Connection *connection)
 {
 	const struct requests *r = requests_of(m);
 	struct engine_stats stats = { 0 };
+	uint64_t now = now_ns();
 	unsigned overdue = 0;
-	struct timespec t;
-	uint64_t now;
 	char reason[160];
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 	service_stats(m->service, &stats);
 	if (r)
 		metrics_waiting(r, now, HEALTH_GRACE_NS, &overdue);
@@ -201,7 +206,11 @@ struct metrics *metrics_start(
 {
 	struct metrics *m = xzalloc(sizeof(*m));
 
-	*m = (struct metrics){ .service = s, .keep = k, .address = xstrdup(address), .socket = -1 };
+	*m = (struct metrics){ .service = s,
+		.keep = k,
+		.address = xstrdup(address),
+		.socket = -1,
+		.health.since = now_ns() / 1000000 };
 	m->socket = listen_at(address, SOCKET_MODE, err);
 	if (m->socket >= 0 && !(m->daemon = start(m))) {
 		listen_forget(address, m->socket);

@@ -48,6 +48,7 @@ static const struct number {
 		"Bytes of the served blobs that are not in the store."),
 	NUMBER(wants, "reads_total", "counter", "Ranges that were asked for."),
 	NUMBER(hits, "read_hits_total", "counter", "Ranges that were there when asked for."),
+	NUMBER(failed, "failed_reads_total", "counter", "Reads that got an error."),
 	NUMBER(frames_fetched, "fetched_frames_total", "counter", "Frames fetched and verified."),
 	NUMBER(bytes_fetched, "fetched_bytes_total", "counter", "Bytes of these, as stored."),
 	NUMBER(frames_waited, "shared_fetches_total", "counter",

@@ -152,6 +152,7 @@ struct engine_stats {
 	uint64_t bad_frames; /* whose bytes were wrong */
 	uint64_t deadlines; /* wants whose time was over, with EIO or ENOSPC */
 	uint64_t no_space; /* wants that got ENOSPC */
+	uint64_t failed; /* wants that got an error, but for those of blobs that were removed */
 	uint64_t waited_us; /* sum over wants that waited */
 	uint64_t waited[ENGINE_WAIT_BUCKETS]; /* how many of them for how long; not cumulative */
 

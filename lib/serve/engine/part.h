@@ -39,6 +39,7 @@ enum count {
 	COUNT_RECOVERED,
 	COUNT_DEADLINES,
 	COUNT_NO_SPACE,
+	COUNT_FAILED, /* wants, while their blob was served */
 	COUNT_WAITED_US,
 	COUNT_BUCKETS, /* of how long wants waited, and those behind it */
 	COUNT_BUCKETS_END = COUNT_BUCKETS + ENGINE_WAIT_BUCKETS - 1,

@@ -54,6 +54,7 @@ static void put_counts(struct engine_stats *s, const uint64_t n[static N_COUNTS]
 	s->bad_frames = n[COUNT_BAD_FRAMES];
 	s->deadlines = n[COUNT_DEADLINES];
 	s->no_space = n[COUNT_NO_SPACE];
+	s->failed = n[COUNT_FAILED];
 	s->waited_us = n[COUNT_WAITED_US];
 	for (int i = 0; i < ENGINE_WAIT_BUCKETS; i++)
 		s->waited[i] = n[COUNT_BUCKETS + i];

@@ -92,6 +92,7 @@ void want_end_locked(struct want *w, int error, struct want_list *done)
 	TAILQ_REMOVE(&e->waiting, w, of_engine);
 	count_wait(w->blob, engine_now() - w->since);
 	count_add(w->blob, COUNT_NO_SPACE, error == ENOSPC);
+	count_add(w->blob, COUNT_FAILED, error && !w->blob->removed && !e->stopping);
 	w->error = error;
 	TAILQ_INSERT_TAIL(done, w, of_list);
 }
