@@ -298,6 +298,8 @@ int private_daemon_start(
 
 void private_daemon_leave(struct private_daemon *d, bool mounted)
 {
+	if (!mounted && interrupt_pending() && d->pid > 0)
+		kill(d->pid, SIGTERM); /* it may wait for a server that says nothing */
 	if (!mounted)
 		wait_for_end(d, END_MS);
 	release(d);

@@ -34,7 +34,8 @@ int private_daemon_start(
 	struct private_daemon *d, const struct private_options *o, struct error **err);
 
 /*
- * With a mount it stays; without one (`mounted` false) it ends by itself, which is waited for.
+ * With a mount it stays; without one (`mounted` false) it ends by itself, or if the user interrupts
+ * because it is told to, which is waited for.
  * Releases what `d` holds.
  */
 void private_daemon_leave(struct private_daemon *d, bool mounted);
