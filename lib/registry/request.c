@@ -2,6 +2,7 @@
 /* From a request to its answer: scheme, Authorization, redirects; and trying again. */
 #include "config.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "lib/base/interrupt.h"
@@ -19,6 +20,7 @@ struct course {
 	struct registry *r;
 	const struct request *q;
 	struct reply *p;
+	enum scheme scheme; /* its own: others find out about the registry meanwhile */
 	unsigned redirects;
 	bool logged_in; /* anew, within this request */
 	bool asked_again; /* the registry, for another address */
@@ -36,20 +38,27 @@ static enum scheme scheme_of(const struct registry *r)
 	return r->o.plain_http ? SCHEME_HTTP : SCHEME_HTTPS;
 }
 
-/* May plain HTTP be tried where HTTPS cannot be spoken? Only where nobody listens in, or cares. */
-static bool may_be_plain(const struct registry *r)
+/* Who answers by HTTPS has it; by HTTP also a server of HTTPS may, to say so. */
+static void found(struct registry *r, enum scheme scheme)
 {
-	CLEANUP_FREE char *url = base_url(r, SCHEME_HTTPS, "/");
+	int unknown = SCHEME_UNKNOWN;
 
-	return r->scheme == SCHEME_UNKNOWN && !r->o.plain_http &&
-	       (!r->o.tls_verify || url_is_loopback(url));
+	if (scheme == SCHEME_HTTPS)
+		r->scheme = scheme;
+	else
+		atomic_compare_exchange_strong(&r->scheme, &unknown, scheme);
+}
+
+static bool is_at(const struct registry *r, enum scheme scheme, const char *url)
+{
+	CLEANUP_FREE char *base = base_url(r, scheme, "/");
+
+	return url_same_origin(url, base);
 }
 
 bool registry_is_at(const struct registry *r, const char *url)
 {
-	CLEANUP_FREE char *base = base_url(r, scheme_of(r), "/");
-
-	return url_same_origin(url, base);
+	return is_at(r, scheme_of(r), url);
 }
 
 static struct http_control *control_of(struct registry *r, const struct request *q)
@@ -86,30 +95,46 @@ static void transfer(struct course *c, const char *line)
 	http_perform(c->r->http, &h, &c->p->answer);
 }
 
+/*
+ * May plain HTTP be tried where HTTPS could not be spoken? Only where nobody listens in, or cares.
+ * Many requests may begin before the first one has found out: each of them tries for itself.
+ */
+static bool may_be_plain(const struct course *c)
+{
+	const struct http_answer *a = &c->p->answer;
+
+	return c->scheme == SCHEME_HTTPS && c->r->scheme != SCHEME_HTTPS && !c->q->url &&
+	       (a->end == HTTP_NO_TLS || a->end == HTTP_TLS_BROKEN || a->end == HTTP_REFUSED) &&
+	       (!c->r->o.tls_verify || url_is_loopback(c->p->url));
+}
+
+static void go_plain(struct course *c)
+{
+	c->scheme = SCHEME_HTTP;
+	free(c->p->url);
+	c->p->url = base_url(c->r, c->scheme, c->q->path);
+	free(c->p->asked);
+	c->p->asked = xstrdup(c->p->url);
+}
+
 /* To the registry itself, whose scheme may not be known yet. */
 static void transfer_to_registry(struct course *c, const char *line)
 {
-	struct http_answer *a = &c->p->answer;
+	const struct http_answer *a = &c->p->answer;
 
 	transfer(c, line);
-	if ((a->end == HTTP_NO_TLS || a->end == HTTP_TLS_BROKEN || a->end == HTTP_REFUSED) &&
-		!c->q->url && may_be_plain(c->r)) {
-		free(c->p->url);
-		c->p->url = base_url(c->r, SCHEME_HTTP, c->q->path);
-		free(c->p->asked);
-		c->p->asked = xstrdup(c->p->url);
+	if (may_be_plain(c)) {
+		go_plain(c);
 		transfer(c, line);
-		if (a->end == HTTP_DONE || a->end == HTTP_STOPPED)
-			c->r->scheme = SCHEME_HTTP;
-	} else if (a->end == HTTP_DONE || a->end == HTTP_STOPPED) {
-		c->r->scheme = scheme_of(c->r);
 	}
+	if (a->end == HTTP_DONE || a->end == HTTP_STOPPED)
+		found(c->r, c->scheme);
 }
 
 /* Where some say how to log in who do not elsewhere. */
 static void ask_base(struct course *c, struct http_answer *a)
 {
-	CLEANUP_FREE char *url = base_url(c->r, scheme_of(c->r), "/v2/");
+	CLEANUP_FREE char *url = base_url(c->r, c->scheme, "/v2/");
 	struct http_request h = {
 		.method = "GET",
 		.url = url,
@@ -141,7 +166,7 @@ static int ask(struct course *c, struct error **err)
 	CLEANUP_WIPE char *line = NULL;
 	int rc;
 
-	c->p->elsewhere = !registry_is_at(c->r, c->p->url);
+	c->p->elsewhere = !is_at(c->r, c->scheme, c->p->url);
 	if (c->p->elsewhere || !c->r->auth) {
 		transfer(c, NULL);
 		return 0;
@@ -241,10 +266,10 @@ static int follow(struct course *c, struct error **err)
 
 int request_once(struct registry *r, const struct request *q, struct reply *p, struct error **err)
 {
-	struct course c = { .r = r, .q = q, .p = p };
+	struct course c = { .r = r, .q = q, .p = p, .scheme = scheme_of(r) };
 
 	reply_free(p);
-	p->url = q->url ? xstrdup(q->url) : base_url(r, scheme_of(r), q->path);
+	p->url = q->url ? xstrdup(q->url) : base_url(r, c.scheme, q->path);
 	p->asked = xstrdup(p->url);
 	return follow(&c, err);
 }

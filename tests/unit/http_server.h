@@ -40,6 +40,7 @@ struct server {
 	char host[32];
 	void (*serve)(struct served *x);
 	void *state; /* the test's */
+	void (*no_http)(struct served *x); /* before what is none is refused, TLS; or NULL */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	unsigned n;
@@ -198,6 +199,8 @@ static inline void *server_talk(void *arg)
 	do {
 		x->keep = false;
 		if (!server_read_head(x)) {
+			if (*x->head && c->server->no_http)
+				c->server->no_http(x);
 			if (*x->head)
 				server_printf(x, "HTTP/1.0 400 Bad Request\r\n\r\n");
 			break;

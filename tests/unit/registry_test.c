@@ -399,6 +399,79 @@ static void this_machine_may_speak_http(void)
 	CHECK(!err);
 }
 
+/* Of those who begin together one goes first; the others are refused once it has its answer. */
+enum { RUSH = 5 };
+
+struct rush {
+	struct registry *registry;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned handshakes, got, failed;
+	_Atomic unsigned strangers; /* requests without Authorization */
+};
+
+static void hold_handshake(struct served *x)
+{
+	struct rush *f = x->server->state;
+	bool first;
+
+	pthread_mutex_lock(&f->lock);
+	first = f->handshakes++ == 0;
+	pthread_cond_broadcast(&f->changed);
+	while (first ? f->handshakes < RUSH : !f->got && !f->failed)
+		pthread_cond_wait(&f->changed, &f->lock);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void serve_rush(struct served *x)
+{
+	struct rush *f = x->server->state;
+	char value[512];
+
+	f->strangers += strcmp(server_header(x, "Authorization", value), "Bearer t7") != 0;
+	server_say(x, 200, "", MANIFEST);
+}
+
+static void *rush_in(void *arg)
+{
+	struct rush *f = arg;
+	CLEANUP_ERROR struct error *err = NULL;
+	bool got = get(f->registry, "tag", &err) == 0;
+
+	pthread_mutex_lock(&f->lock);
+	if (!got)
+		printf("# %s\n", err->msg);
+	f->got += got;
+	f->failed += !got;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	return NULL;
+}
+
+static void each_of_many_first_requests_finds_http(void)
+{
+	struct rush f = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	CLEANUP_SERVER struct server *s = server_start(serve_rush, &f);
+	struct registry_options o = {
+		.tls_verify = true, .retries = 3, .credentials.registry_token = "t7"
+	};
+	CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &o);
+	pthread_t threads[RUSH];
+
+	s->no_http = hold_handshake;
+	f.registry = r;
+	for (unsigned i = 0; i < RUSH; i++)
+		pthread_create(&threads[i], NULL, rush_in, &f);
+	for (unsigned i = 0; i < RUSH; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_U64(f.handshakes, RUSH);
+	CHECK_U64(f.got, RUSH);
+	CHECK_U64(server_count(s, "GET /v2/some/name/manifests/tag"), RUSH);
+	CHECK_U64(f.strangers, 0);
+	rush_in(&f);
+	CHECK_U64(f.handshakes, RUSH); /* it is known now */
+}
+
 /* ---- logging in ---- */
 
 struct login {
@@ -716,6 +789,7 @@ int main(void)
 	RUN(a_manifest_is_put_again_when_another_push_came_between);
 	RUN(nobody_listening_is_an_error);
 	RUN(this_machine_may_speak_http);
+	RUN(each_of_many_first_requests_finds_http);
 	RUN(a_token_is_fetched_once_and_used_again);
 	RUN(nobody_gets_a_token_too);
 	RUN(a_token_that_is_refused_is_fetched_anew);
