@@ -234,7 +234,9 @@ static int judge(struct fetch *f, struct retry *retry, const struct reply *p, ui
 
 int registry_fetch_run(struct fetch *f, struct error **err)
 {
-	struct retry retry = { .most = f->r->o.retries, .control = f->control };
+	struct retry retry = {
+		.most = f->r->o.retries, .discreet = f->hurry, .control = f->control
+	};
 	CLEANUP_REPLY struct reply p = { 0 };
 
 	while (f->at < f->end) {

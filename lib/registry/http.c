@@ -199,7 +199,7 @@ static void look_after(struct http *h, struct transfer *t, uint64_t now)
 	else if (c && c->cancel)
 		finish_as(h, t, HTTP_CANCELLED, "cancelled");
 	else if ((t->a->stalled = stalled(t, now)))
-		finish_as(h, t, HTTP_BROKEN, "no byte came for too long");
+		finish_as(h, t, HTTP_BROKEN, NULL);
 	else if ((t->a->crawled = crawls(t, now)))
 		finish_as(h, t, HTTP_BROKEN, "the answer crawls");
 	else if (overdue(t, now))

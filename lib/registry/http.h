@@ -45,6 +45,7 @@ struct http_answer {
 	bool was_paused; /* for longer than a moment */
 	bool crawled; /* HTTP_BROKEN by that, ... */
 	bool stalled; /* ... or because no byte came */
+	uint64_t silent; /* milliseconds since the last byte, when it ended */
 	void *easy; /* libcurl's handle, which has the headers */
 };
 

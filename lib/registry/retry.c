@@ -14,6 +14,7 @@ enum {
 	LONGEST_WAIT = 30 * 1000,
 	SERVER_WAIT_MAX = 60, /* seconds, of Retry-After */
 	STEP = 100, /* milliseconds */
+	SILENCE = 10 * 1000, /* so long nobody wonders */
 	PROGRESS = 64 * 1024, /* bytes; less of it might go on for ever */
 };
 
@@ -85,6 +86,15 @@ static bool sleep_for(const struct retry *r, uint64_t ms)
 	}
 }
 
+/* People who wait learn that it is not for us. */
+static void tell(const struct retry *r, const struct http_answer *a, uint64_t ms, const char *why)
+{
+	if (a->end == HTTP_BROKEN && a->silent >= SILENCE / divisor && !r->discreet)
+		log_info("%s; trying again (%u of %u)", why, r->made + 1, r->most);
+	else
+		log_debug("trying again in %llu ms: %s", (unsigned long long)ms, why);
+}
+
 bool retry_wait(struct retry *r, const struct http_answer *a, const char *why)
 {
 	uint64_t ms;
@@ -92,7 +102,7 @@ bool retry_wait(struct retry *r, const struct http_answer *a, const char *why)
 	if (r->made >= r->most)
 		return false;
 	ms = wait_ms(r, a) / divisor;
-	log_debug("trying again in %llu ms: %s", (unsigned long long)ms, why);
+	tell(r, a, ms, why);
 	r->made++;
 	return sleep_for(r, ms);
 }

@@ -8,6 +8,7 @@
 struct retry {
 	unsigned most; /* tries after the first */
 	unsigned made; /* since the last progress */
+	bool discreet; /* who repeats ranges of data tells of it himself */
 	const struct http_control *control; /* whose cancel ends the waiting; or NULL */
 };
 
@@ -19,7 +20,7 @@ bool retry_worthwhile(const struct retry *r, const struct http_answer *a);
 
 /*
  * One more failure: wait, and true; or false when there have been enough, or the waiting was
- * cancelled or interrupted. `why` is for the log.
+ * cancelled or interrupted. `why` is for the log; people see it when they have waited for long.
  */
 bool retry_wait(struct retry *r, const struct http_answer *a, const char *why);
 

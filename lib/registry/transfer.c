@@ -4,6 +4,7 @@
 #include "lib/registry/transfer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -343,6 +344,8 @@ static char *in_words(const struct transfer *t, CURLcode code)
 {
 	const char *words = t->why ? t->why : *t->words ? t->words : curl_easy_strerror(code);
 
+	if (!t->why && t->a->stalled)
+		return xasprintf("no byte came for %" PRIu64 " s", t->a->silent / 1000);
 	if (!t->why && code == CURLE_OUT_OF_MEMORY)
 		words = "a header of the answer is too long"; /* what libcurl means by it */
 	if (!t->why && strstr(words, "nsupported proxy")) /* the address has a password */
@@ -354,6 +357,7 @@ void transfer_settle(struct transfer *t, CURLcode code)
 {
 	struct http_answer *a = t->a;
 
+	a->silent = monotonic_ms() - t->active_at;
 	if (code == CURLE_OK || t->began)
 		begin(t); /* an answer without a body, too */
 	a->end = t->end != HTTP_DONE ? t->end : curl_end(code, t->words);

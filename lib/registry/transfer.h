@@ -25,7 +25,7 @@ struct transfer {
 	uint64_t watch_at, watch_body; /* since when, and from where, its rate is watched */
 	uint64_t sent_at; /* the last of the body so far; 0: nothing was sent */
 	enum http_end end; /* decided by us; HTTP_DONE: not yet */
-	const char *why; /* a literal */
+	const char *why; /* a literal; or NULL: the answer stalled */
 	struct transfer *next; /* of those that run, or wait to */
 
 	bool done; /* under the client's lock */

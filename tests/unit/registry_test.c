@@ -2,6 +2,9 @@
 /* Documents, and what stands in the way of any request: logging in, redirects, tries. */
 #include "config.h"
 
+#include <sys/mman.h>
+
+#include "lib/base/log.h"
 #include "lib/registry/secret.h"
 #include "lib/registry/token.h"
 #include "lib/registry/url.h"
@@ -293,6 +296,11 @@ static void serve_hanging(struct served *x)
 	server_hang(x);
 }
 
+static void serve_silent(struct served *x)
+{
+	server_hang(x);
+}
+
 static void a_server_that_stalls_is_given_up(void)
 {
 	CLEANUP_LIMITS struct http_limits before = stall_after(400);
@@ -301,8 +309,74 @@ static void a_server_that_stalls_is_given_up(void)
 	CLEANUP_ERROR struct error *err = NULL;
 
 	CHECK(get(r, "tag", &err) == -1);
-	check_error(err, "no byte came for too long", NULL);
+	check_error(err, "no byte came for 0 s", NULL);
 	CHECK_U64(server_count(s, "GET"), 4);
+}
+
+static unsigned count_of(const char *text, const char *part)
+{
+	unsigned n = 0;
+
+	for (const char *p = text; (p = strstr(p, part)); p++)
+		n++;
+	return n;
+}
+
+enum wanted { DOCUMENT, BOOTSTRAP, RANGE };
+
+static void ask_for(struct registry *r, enum wanted what)
+{
+	struct digest d = digest_of_bytes("x", 1);
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_STREAM struct stream *s = NULL;
+	char byte;
+
+	if (what == DOCUMENT)
+		get(r, "tag", &err);
+	else if (what == RANGE)
+		registry_read_blob(r, &d, 0, &byte, 1, &err);
+	else if ((s = registry_open_blob(r, &d, 1, 0, &err)))
+		s->read(s, &byte, 1, &err);
+	CHECK(err != NULL);
+}
+
+/* What is told on stderr of a server that does as `serve`. */
+static char *told_of(void (*serve)(struct served *x), void *state, enum wanted what)
+{
+	CLEANUP_SERVER struct server *s = server_start(serve, state);
+	CLEANUP_REGISTRY struct registry *r = open_at(s, REGISTRY_PULL, &PLAIN);
+	int before = dup(STDERR_FILENO), fd = memfd_create("stderr", MFD_CLOEXEC);
+	char *text = xzalloc(4096);
+
+	dup2(fd, STDERR_FILENO);
+	ask_for(r, what);
+	dup2(before, STDERR_FILENO);
+	CHECK(pread(fd, text, 4095, 0) >= 0);
+	close(before);
+	close(fd);
+	return text;
+}
+
+static void who_waits_for_long_is_told_of_each_try(void)
+{
+	CLEANUP_LIMITS struct http_limits before = stall_after(400);
+	struct failing f = { 100, 503, NULL };
+	CLEANUP_FREE char *document = told_of(serve_silent, NULL, DOCUMENT);
+	CLEANUP_FREE char *bootstrap = told_of(serve_silent, NULL, BOOTSTRAP);
+	CLEANUP_FREE char *range = told_of(serve_silent, NULL, RANGE);
+	CLEANUP_FREE char *quick = told_of(serve_failing, &f, DOCUMENT);
+	CLEANUP_FREE char *quiet = NULL;
+
+	CHECK_U64(count_of(document, "erofs-convert: registry 127.0.0.1:"), 3);
+	CHECK_U64(count_of(document, "/tag: no byte came for 0 s; trying again (1 of 3)\n"), 1);
+	CHECK_U64(count_of(document, "/tag: no byte came for 0 s; trying again (3 of 3)\n"), 1);
+	CHECK_U64(count_of(bootstrap, "; trying again ("), 3);
+	CHECK_STR(range, "");
+	CHECK_STR(quick, "");
+	log_set_level(LOG_QUIET);
+	quiet = told_of(serve_silent, NULL, DOCUMENT);
+	log_set_level(LOG_NORMAL);
+	CHECK_STR(quiet, "");
 }
 
 static void serve_dripping(struct served *x)
@@ -784,6 +858,7 @@ int main(void)
 	RUN(tries_are_counted);
 	RUN(a_server_may_say_when_to_come_back);
 	RUN(a_server_that_stalls_is_given_up);
+	RUN(who_waits_for_long_is_told_of_each_try);
 	RUN(a_server_that_drips_is_given_up);
 	RUN(an_answer_to_what_was_sent_may_not_drip_either);
 	RUN(a_manifest_is_put_again_when_another_push_came_between);
