@@ -14,8 +14,6 @@
 #include "lib/registry/retry.h"
 #include "lib/registry/secret.h"
 
-enum { LONGER = 3, LONGEST = 4 }; /* times as patient: each time, and of all */
-
 static bool is_whole(const struct fetch *f)
 {
 	return f->at == 0 && f->end == f->size;
@@ -108,7 +106,6 @@ static int ask_at(struct fetch *f, const char *url, struct reply *p, struct erro
 		.follow = true,
 		.own_connection = f->wait_for_room || f->alone,
 		.hurry = f->hurry ? f->end - f->at : 0,
-		.patience = f->patience,
 	};
 
 	*f->fault = '\0';
@@ -139,7 +136,7 @@ static bool ask_there(struct fetch *f, const char *url, struct reply *p)
 	if (asked && (is_served(f, p) || is_given_up(p)))
 		return true;
 	redirects_drop(&f->r->redirects, f->digest);
-	return asked && f->at != before;
+	return asked && (f->at != before || p->answer.stalled); /* that took long enough */
 }
 
 static int ask(struct fetch *f, struct reply *p, struct error **err)
@@ -192,17 +189,6 @@ static bool worth_a_try(const struct fetch *f, const struct retry *r, const stru
 	return !*f->fault && (is_cut(a) || retry_worthwhile(r, a));
 }
 
-/*
- * A connection may be dead, or the server slow to begin. The next one waits for longer, and what
- * comes after this fetch begins anew.
- */
-static void bear_with(struct fetch *f)
-{
-	unsigned first = f->r->o.patience, last = f->patience ? f->patience : first;
-
-	f->patience = last < first * LONGEST / LONGER ? last * LONGER : first * LONGEST;
-}
-
 /* 1: try again; 0: it is all there; -1. */
 static int judge(struct fetch *f, struct retry *retry, const struct reply *p, uint64_t got,
 	struct error **err)
@@ -217,8 +203,6 @@ static int judge(struct fetch *f, struct retry *retry, const struct reply *p, ui
 	if (a->end == HTTP_BROKEN && a->was_paused && got)
 		return 1; /* the server tired of waiting for us: that is no failure of its */
 	f->alone = a->end == HTTP_BROKEN;
-	if (a->stalled && f->hurry && f->r->o.patience)
-		bear_with(f);
 	if (a->crawled)
 		retry->made = 0; /* slow all the time may be as fast as it gets */
 	else

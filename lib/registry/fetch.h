@@ -20,7 +20,6 @@ struct fetch {
 	void *arg;
 	struct http_control *control;
 	bool hurry; /* what crawls is a failed try */
-	unsigned patience; /* milliseconds, of a server in a hurry; 0: the registry's */
 	bool alone; /* the last try broke: not on a connection that others have, too */
 
 	/* of the try under way */

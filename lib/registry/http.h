@@ -95,8 +95,9 @@ struct http_request {
 	/* Somebody waits for this many bytes: a 206 that crawls (http_limits) is HTTP_BROKEN. 0: it
 	 * may take its time. */
 	uint64_t hurry;
-	unsigned patience; /* milliseconds without a byte, if less than http_limits say; 0: they say
-			    */
+	/* Milliseconds until it is connected, and then without a byte, if that is less than what
+	 * http_limits say; 0: they say. */
+	unsigned patience;
 	const struct http_sink *sink; /* or NULL */
 	struct http_control *control; /* or NULL */
 };

@@ -34,6 +34,7 @@ struct registry {
 	struct warm *warm; /* registry_warm(); or NULL */
 	struct auth *auth; /* NULL: nobody logs in there */
 	_Atomic int scheme; /* what works there: enum scheme */
+	_Atomic unsigned patience; /* milliseconds, by now; see its options */
 	struct redirects redirects;
 	struct http_control control; /* of requests without one of their own */
 	pthread_mutex_t lock;
@@ -57,7 +58,6 @@ struct request {
 	bool follow; /* all redirects, to any host; 307 and 308 always are */
 	bool own_connection;
 	uint64_t hurry; /* as struct http_request has it */
-	unsigned patience; /* the same; 0: the registry's */
 };
 
 struct reply {

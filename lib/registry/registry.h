@@ -24,10 +24,11 @@ struct registry_options {
 	const char *cert_dir; /* --cert-dir; NULL: certs.d of containers and Docker */
 	unsigned retries; /* after the first try */
 	bool hurry; /* whoever opens an image waits for it: registry_warm() is worth a connection */
-	/* For how many milliseconds a server may be silent until it is asked again; 0: a minute. In
-	 * registry_read_blob() and registry_open_range() it is given more time each time, up to
-	 * four times as much: it may have to fetch the bytes itself. */
+	/* For how many milliseconds a server may be silent until it is asked again; 0: a minute. It
+	 * is given more time each time, up to four times as much: it may have to fetch the bytes
+	 * itself. Not if there are others that can be asked instead. */
 	unsigned patience;
+	bool others;
 };
 #define REGISTRY_OPTIONS_DEFAULT ((struct registry_options){ .tls_verify = true, .retries = 3 })
 

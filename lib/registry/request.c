@@ -13,7 +13,12 @@
 #include "lib/registry/token.h"
 #include "lib/registry/url.h"
 
-enum { REDIRECTS_MAX = 10, HEADERS_MAX = 8 };
+enum {
+	REDIRECTS_MAX = 10,
+	HEADERS_MAX = 8,
+	LONGER = 3, /* times as patient, each time, ... */
+	LONGEST = 4, /* ... and at most */
+};
 
 /* What one request is on its way. */
 struct course {
@@ -66,6 +71,21 @@ static struct http_control *control_of(struct registry *r, const struct request 
 	return q->control ? q->control : &r->control;
 }
 
+/*
+ * A connection may be dead, or the server slow to begin: the next one waits for longer. Those that
+ * were silent together count once.
+ */
+static void bear_with(struct registry *r, const struct http_answer *a, unsigned patience)
+{
+	unsigned longest = r->o.patience * LONGEST, more = patience * LONGER;
+
+	if (a->stalled && patience && !r->o.others)
+		atomic_compare_exchange_strong(
+			&r->patience, &patience, more < longest ? more : longest);
+	else if (a->end == HTTP_DONE || a->end == HTTP_STOPPED)
+		r->patience = r->o.patience;
+}
+
 /* One transfer to p->url. */
 static void transfer(struct course *c, const char *line)
 {
@@ -80,7 +100,7 @@ static void transfer(struct course *c, const char *line)
 		.client_cert = !c->p->elsewhere,
 		.own_connection = q->own_connection,
 		.hurry = q->hurry,
-		.patience = q->patience ? q->patience : c->r->o.patience,
+		.patience = c->r->patience,
 		.body = q->body,
 		.answer_max = q->answer_max ? q->answer_max : ANSWER_MAX,
 		.sink = q->sink,
@@ -93,6 +113,7 @@ static void transfer(struct course *c, const char *line)
 		headers[n++] = (char *)line;
 	http_answer_free(&c->p->answer);
 	http_perform(c->r->http, &h, &c->p->answer);
+	bear_with(c->r, &c->p->answer, h.patience);
 }
 
 /*
@@ -140,6 +161,7 @@ static void ask_base(struct course *c, struct http_answer *a)
 		.url = url,
 		.tls = c->r->tls,
 		.client_cert = true,
+		.patience = c->r->patience,
 		.answer_max = ANSWER_MAX,
 		.control = control_of(c->r, c->q),
 	};

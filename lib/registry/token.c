@@ -245,6 +245,7 @@ char *token_fetch(
 		.headers = post ? form_headers : headers,
 		.tls = r->tls,
 		.client_cert = realm && registry_is_at(r, realm),
+		.patience = r->patience,
 		.body = post ? &body : NULL,
 		.answer_max = ANSWER_MAX,
 		.control = q->control,

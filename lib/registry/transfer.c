@@ -236,6 +236,7 @@ static void set_headers(struct transfer *t)
 
 static void set_connection(struct transfer *t, unsigned connect)
 {
+	unsigned patience = t->q->patience;
 	CURL *e = t->easy;
 
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -244,7 +245,8 @@ static void set_connection(struct transfer *t, unsigned connect)
 	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)connect);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+		(long)(patience && patience < connect ? patience : connect));
 	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
 	curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->words);
 	curl_easy_setopt(e, CURLOPT_PRIVATE, t);

@@ -85,7 +85,7 @@ static int read_any(struct blob_source *s, const struct digest *blob, uint64_t o
 	unsigned cancelled = atomic_load(&w->cancelled);
 	struct turn turn = { .epoch = w->epoch };
 	struct blob_source *source;
-	bool again = false;
+	bool again = false, later = false;
 	int rc = -1;
 
 	for (; rc < 0 && (source = way_begin(w, &turn)); again = true) {
@@ -96,11 +96,14 @@ static int read_any(struct blob_source *s, const struct digest *blob, uint64_t o
 		way_end(w, source, rc >= 0);
 		if (rc == 0 && again)
 			rc = 1;
+		later |= rc < 0 && (*err)->code == EAGAIN;
 		if (atomic_load(&w->cancelled) != cancelled) /* else one image goes, others stay */
 			break;
 	}
 	if (rc < 0 && !*err)
 		error_set(err, ECANCELED, "nobody wants it any more");
+	if (rc < 0 && later && (*err)->code != ECANCELED)
+		(*err)->code = EAGAIN; /* whoever refuses it: somebody may give it yet */
 	return rc;
 }
 

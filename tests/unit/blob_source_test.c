@@ -197,6 +197,46 @@ static void a_mirror_that_failed_is_asked_last_for_a_while(void)
 	s->close(s);
 }
 
+static void of_those_that_failed_who_will_be_well_first_is_asked_first(void)
+{
+	struct blob_source *s = open_mirrors(2);
+
+	places[0].fails = EIO;
+	CHECK(read_one(s) == 'b');
+	seconds += 30;
+	CHECK(read_one(s) == 'b'); /* a for a minute */
+	seconds += 1;
+	places[1].fails = EIO;
+	CHECK(read_one(s) == '-'); /* b for half of one */
+	places[0].fails = places[1].fails = 0;
+	CHECK(read_one(s) == 'b');
+	CHECK_STR(asked, "b");
+	seconds += 30;
+	places[1].fails = EIO;
+	CHECK(read_one(s) == 'a'); /* b for a minute, and a for the rest of his */
+	CHECK(read_one(s) == 'a');
+	CHECK_STR(asked, "a");
+	s->close(s);
+}
+
+static void a_mirror_that_is_only_away_may_be_waited_for(void)
+{
+	static const int others[] = { EIO, EAGAIN };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct blob_source *s = open_mirrors(2);
+		CLEANUP_ERROR struct error *err = NULL;
+		struct digest d = { 0 };
+		char c;
+
+		places[0].fails = others[i];
+		places[1].fails = others[1 - i];
+		CHECK(s->read(s, &d, 5, &c, 1, &err) == -1);
+		CHECK_U64((uint64_t)err->code, EAGAIN);
+		s->close(s);
+	}
+}
+
 static void the_while_doubles_up_to_ten_minutes(void)
 {
 	static const unsigned want[] = { 30, 60, 120, 240, 480, 600, 600 };
@@ -416,6 +456,8 @@ int main(void)
 {
 	RUN(mirrors_are_asked_in_their_order);
 	RUN(a_mirror_that_failed_is_asked_last_for_a_while);
+	RUN(of_those_that_failed_who_will_be_well_first_is_asked_first);
+	RUN(a_mirror_that_is_only_away_may_be_waited_for);
 	RUN(the_while_doubles_up_to_ten_minutes);
 	RUN(a_mirror_that_gives_wrong_bytes_is_asked_last);
 	RUN(when_nobody_answers_all_were_asked);

@@ -15,7 +15,7 @@
 struct place {
 	struct blob_source source; /* first: found from it */
 	char byte; /* what it gives */
-	bool broken, hangs;
+	bool broken, away, hangs;
 	_Atomic unsigned reads, blamed, cancelled, inside;
 	pthread_mutex_t mutex;
 	pthread_cond_t woken;
@@ -37,8 +37,8 @@ static int read_place(struct blob_source *s, const struct digest *blob, uint64_t
 		pthread_mutex_unlock(&p->mutex);
 		return error_set(err, ECANCELED, "cancelled");
 	}
-	if (p->broken)
-		return error_set(err, EIO, "broken");
+	if (p->broken || p->away)
+		return error_set(err, p->away ? EAGAIN : EIO, "broken");
 	memset(buf, p->byte, len);
 	return 0;
 }
@@ -171,6 +171,21 @@ static void all_that_fail_are_an_error(void)
 	CHECK(rc == -1 && code == EIO);
 	CHECK_U64(f->a.reads + f->b.reads, 2);
 	blob_ways_end(&f->ways);
+}
+
+static void one_that_is_only_away_may_be_waited_for(void)
+{
+	for (int first = 0; first < 2; first++) {
+		struct fixture *f = begin();
+		int rc, code;
+
+		f->a.broken = f->b.broken = true;
+		*(first ? &f->a.away : &f->b.away) = true;
+		ask(f, &rc, &code);
+		CHECK(rc == -1 && code == EAGAIN);
+		CHECK_U64(f->a.reads + f->b.reads, 2);
+		blob_ways_end(&f->ways);
+	}
 }
 
 static void who_gave_wrong_bytes_is_blamed_and_asked_later(void)
@@ -320,6 +335,7 @@ int main(void)
 {
 	RUN(the_one_that_works_is_asked_first);
 	RUN(all_that_fail_are_an_error);
+	RUN(one_that_is_only_away_may_be_waited_for);
 	RUN(who_gave_wrong_bytes_is_blamed_and_asked_later);
 	RUN(a_source_that_is_the_last_resort_is_asked_last);
 	RUN(a_stream_comes_from_one_alone);

@@ -95,6 +95,27 @@ static void who_waits_for_a_source_that_is_away_goes_on_waiting(void)
 	log_set_level(LOG_NORMAL);
 }
 
+/* So many requests as without the failure, and those that failed. */
+static void who_wants_much_of_a_source_that_was_away_does_not_ask_for_little(void)
+{
+	struct engine_options o = options(2, 150000);
+	unsigned requests[2];
+
+	log_set_level(LOG_QUIET);
+	for (unsigned i = 0; i < 2; i++) {
+		struct fixture f;
+
+		begin(&f, 1, BLOCKS, &o, 0, true);
+		f.fake.fail = 4 * i; /* both fetchers */
+		f.fake.fail_code = EAGAIN;
+		CHECK_U64((uint64_t)engine_need(f.blobs[0], 0, UINT64_MAX), 0);
+		requests[i] = fake_requests(&f.fake);
+		end(&f);
+	}
+	CHECK(requests[1] <= requests[0] + 4 + 2);
+	log_set_level(LOG_NORMAL);
+}
+
 static void who_waits_for_a_source_that_stays_away_does_so_until_the_deadline(void)
 {
 	struct engine_options o = options(2, 150000);
@@ -183,6 +204,7 @@ int main(void)
 	RUN(a_frame_that_stays_wrong_is_an_error_until_it_is_right);
 	RUN(a_source_that_fails_is_asked_twice_and_again_by_the_next);
 	RUN(who_waits_for_a_source_that_is_away_goes_on_waiting);
+	RUN(who_wants_much_of_a_source_that_was_away_does_not_ask_for_little);
 	RUN(who_waits_for_a_source_that_stays_away_does_so_until_the_deadline);
 	RUN(nobody_waits_longer_than_the_deadline);
 	RUN(what_a_failed_sync_loses_is_fetched_again);

@@ -313,6 +313,30 @@ static void a_server_that_stalls_is_given_up(void)
 	CHECK_U64(server_count(s, "GET"), 4);
 }
 
+/* Longer than it is waited for at first. */
+static void serve_after_a_while(struct served *x)
+{
+	for (unsigned i = 0; i < 18 && !x->server->stop; i++)
+		usleep(100 * 1000);
+	server_say(x, 200, "", MANIFEST);
+}
+
+static void who_is_silent_is_given_more_time_unless_there_are_others(void)
+{
+	for (int others = 0; others < 2; others++) {
+		CLEANUP_SERVER struct server *s = server_start(serve_after_a_while, NULL);
+		struct registry_options o = PLAIN;
+		CLEANUP_REGISTRY struct registry *r = NULL;
+		CLEANUP_ERROR struct error *err = NULL;
+
+		o.patience = 1000;
+		o.others = others;
+		r = open_at(s, REGISTRY_PULL, &o);
+		CHECK(get(r, "tag", &err) == (others ? -1 : 0));
+		CHECK_U64(server_count(s, "GET"), others ? 4 : 2);
+	}
+}
+
 static unsigned count_of(const char *text, const char *part)
 {
 	unsigned n = 0;
@@ -858,6 +882,7 @@ int main(void)
 	RUN(tries_are_counted);
 	RUN(a_server_may_say_when_to_come_back);
 	RUN(a_server_that_stalls_is_given_up);
+	RUN(who_is_silent_is_given_more_time_unless_there_are_others);
 	RUN(who_waits_for_long_is_told_of_each_try);
 	RUN(a_server_that_drips_is_given_up);
 	RUN(an_answer_to_what_was_sent_may_not_drip_either);

@@ -187,6 +187,10 @@ void blob_tell_answer(struct served_blob *b, bool good)
 	b->failing = !good;
 	if (good)
 		b->away_pause = 0;
+	if (recovered && !b->lacking) {
+		b->rest[DEMAND] = 0;
+		queue_update_locked(b);
+	}
 	pthread_mutex_unlock(&b->engine->lock);
 	if (recovered)
 		log_event(EVENT_RECOVERY, b->name, FIELD("blob", &b->digest),

@@ -277,8 +277,7 @@ static void leave_space(struct fetcher *f, uint32_t i, const struct error *err)
 
 	log_debug("%s: prefetching leaves the rest to readers: %s", b->name, err->msg);
 	pthread_mutex_lock(&b->engine->lock);
-	if (b->rest[PREFETCH] <= engine_now()) /* else another run has just seen to it */
-		prefetch_rest_locked(b);
+	prefetch_rest_locked(b);
 	fetch_leave_locked(f, i);
 	queue_update_locked(b);
 	pthread_mutex_unlock(&b->engine->lock);

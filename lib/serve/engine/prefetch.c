@@ -126,13 +126,16 @@ bool prefetch_waits(const struct served_blob *b, enum level level, uint64_t now,
 void prefetch_rest_locked(struct served_blob *b)
 {
 	unsigned ms = b->prefetch_pause * 2;
+	uint64_t now = engine_now();
 
+	if (b->rest[PREFETCH] > now) /* another run that failed has just seen to it */
+		return;
 	if (ms < PAUSE_MIN)
 		ms = PAUSE_MIN;
 	if (ms > PAUSE_MAX)
 		ms = PAUSE_MAX;
 	b->prefetch_pause = ms;
-	b->rest[PREFETCH] = engine_now() + (uint64_t)ms * 1000;
+	b->rest[PREFETCH] = now + (uint64_t)ms * 1000;
 }
 
 /* Frames that could not be fetched, or that a failed sync has lost. */
@@ -147,6 +150,5 @@ void prefetch_again_locked(struct served_blob *b)
 		return;
 	}
 	b->walk = (struct walk){ 0 };
-	if (b->rest[PREFETCH] <= engine_now()) /* else a failure has just seen to it */
-		prefetch_rest_locked(b);
+	prefetch_rest_locked(b);
 }

@@ -40,17 +40,20 @@ static time_t now(void)
 	return t.tv_sec;
 }
 
-/* Those that are well in their order, then the others in theirs. */
+/* Those that are well in their order, then the others, by when they will be again. */
 static void sort(struct chain *c, struct member **order)
 {
 	time_t t = now();
-	size_t n = 0;
 
 	pthread_mutex_lock(&c->lock);
-	for (int shunned = 0; shunned <= 1; shunned++)
-		for (size_t i = 0; i < c->n; i++)
-			if ((t < c->members[i].until) == shunned)
-				order[n++] = &c->members[i];
+	for (size_t i = 0; i < c->n; i++) {
+		struct member *m = &c->members[i];
+		size_t at = i;
+
+		for (; at && t < order[at - 1]->until && m->until < order[at - 1]->until; at--)
+			order[at] = order[at - 1];
+		order[at] = m;
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -71,6 +71,8 @@ void want_go_on_locked(struct want *w, struct want_list *done)
 		want_end_locked(w, 0, done);
 		return;
 	}
+	if (w->at < w->queued && !flights_find(&b->flights, w->at))
+		w->queued = w->at; /* a run that broke off has left what only we want */
 	queue_window(w);
 	w->list = &queue_frame_locked(b, w->at, DEMAND)->waiters;
 	turn_hurry_locked(b, w->at);

@@ -67,6 +67,7 @@ static void mirror_options(struct ways *w)
 		o->plain_http = m->plain_http;
 		o->cert_dir = m->cert_dir;
 		o->retries = 0; /* there is another place to ask */
+		o->others = true;
 	}
 }
 
@@ -135,7 +136,8 @@ static int add_mirrors(struct ways *w, struct blob_source **sources, size_t *n, 
 {
 	struct registry_options others = w->options;
 
-	others.retries = 0; /* there is another place to ask */
+	others.retries = 0;
+	others.others = true;
 	for (size_t i = 0; i < w->config->n_mirrors; i++) {
 		const struct config_mirror *m = &w->config->mirrors[i];
 		CLEANUP_FREE char *repository = xasprintf("%s%s", m->prefix, w->ref.repository);
