@@ -54,6 +54,17 @@ static void begin(pid_t pid)
 		die(77, "it cannot be traced");
 }
 
+/* Others may read as many bytes: a sanitizer's start reads what fits of /proc/self/maps. */
+static bool is_group(pid_t pid, uint64_t fd)
+{
+	static const char group[] = "anon_inode:[fanotify]";
+	char path[64], target[sizeof(group)];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, (int)fd);
+	return readlink(path, target, sizeof(target)) == sizeof(group) - 1 &&
+	       memcmp(target, group, sizeof(group) - 1) == 0;
+}
+
 /* Has it just got an event? *reads: it is in a read of one. */
 static bool has_event(pid_t pid, bool *reads)
 {
@@ -62,7 +73,8 @@ static bool has_event(pid_t pid, bool *reads)
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) < 0)
 		die(77, "it cannot be asked for its system call");
 	if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
-		*reads = info.entry.nr == SYS_read && info.entry.args[2] == EVENT_SIZE;
+		*reads = info.entry.nr == SYS_read && info.entry.args[2] == EVENT_SIZE &&
+			 is_group(pid, info.entry.args[0]);
 	return info.op == PTRACE_SYSCALL_INFO_EXIT && *reads && info.exit.rval == EVENT_SIZE;
 }
 
