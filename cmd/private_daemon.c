@@ -273,10 +273,8 @@ static int start(struct private_daemon *d, const struct private_options *o, stru
 		return -1;
 	/* what is asked of one that has died shall fail, and not wait at our descriptor */
 	cleanup_fd_(&listening);
-	listening = -1;
 	if (start_reader(d, err) < 0) {
 		cleanup_fd_(&d->errors);
-		d->errors = -1;
 		return -1;
 	}
 	return wait_until_it_answers(d, err) < 0 ? -1 : control_connect(d->socket, err);

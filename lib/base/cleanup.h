@@ -17,10 +17,12 @@ static inline void cleanup_free_(void *p)
 	free(*(void **)p);
 }
 
+/* Also before the scope ends: it is closed once, for its number may soon be somebody else's. */
 static inline void cleanup_fd_(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 
 static inline void cleanup_fclose_(FILE **f)

@@ -271,7 +271,6 @@ void session_forget_tree(struct session *s)
 	cleanup_bootstrap_(&s->tree);
 	s->tree = NULL;
 	cleanup_fd_(&s->bootstrap_fd);
-	s->bootstrap_fd = -1;
 }
 
 void session_close(struct session *s)

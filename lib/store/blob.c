@@ -94,7 +94,6 @@ static enum take open_cache(struct store_blob *b, map_fault *why, struct error *
 static void become_reader(struct store_blob *b)
 {
 	cleanup_fd_(&b->map_fd);
-	b->map_fd = -1;
 	free(b->synced);
 	b->synced = NULL;
 }
@@ -115,7 +114,6 @@ void blob_close_files(struct store_blob *b)
 {
 	cleanup_fd_(&b->map_fd);
 	cleanup_fd_(&b->cache_fd);
-	b->map_fd = b->cache_fd = -1;
 	free(b->synced);
 	b->synced = NULL;
 }

@@ -192,9 +192,27 @@ static inline void exchange(struct server *s)
 	must(s->transport->attach(s->transport, &s->twin, &path, &err) == 0, err);
 }
 
+/* Numbers that are free: who closes what he has closed already closes one of them. */
+enum { NUMBERS = 64 };
+
+static inline void take_numbers(int numbers[static NUMBERS])
+{
+	for (unsigned i = 0; i < NUMBERS; i++)
+		numbers[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+}
+
+static inline bool are_there(const int numbers[static NUMBERS])
+{
+	for (unsigned i = 0; i < NUMBERS; i++)
+		if (fcntl(numbers[i], F_GETFD) < 0)
+			return false;
+	return true;
+}
+
 /* Until it is killed, or asked to end. */
 static inline void serve(struct keep *keep, const struct setting *setting)
 {
+	int numbers[NUMBERS];
 	struct server s;
 	sigset_t set;
 	int sig;
@@ -207,11 +225,12 @@ static inline void serve(struct keep *keep, const struct setting *setting)
 	tell(keep->socket, "", -1);
 	while (sigwait(&set, &sig) == 0 && sig == SIGUSR1)
 		exchange(&s);
+	take_numbers(numbers);
 	s.transport->close(s.transport);
 	atomic_store(&board->closed, true);
 	end(&s.f);
 	free(s.path);
-	_exit(s.blob.attached[DEVICE_FUSE] ? 1 : 0);
+	_exit(s.blob.attached[DEVICE_FUSE] || !are_there(numbers) ? 1 : 0);
 }
 
 static inline pid_t start_process(void)

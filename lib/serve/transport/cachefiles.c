@@ -188,7 +188,6 @@ static void close_transport(struct device_transport *t)
 	cache_sources_free(c);
 	cleanup_fd_(&c->dev);
 	cleanup_fd_(&c->wake);
-	c->dev = -1;
 	cachefiles_put(c);
 }
 
