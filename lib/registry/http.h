@@ -44,7 +44,7 @@ struct http_answer {
 	int64_t retry_after; /* seconds, or -1 */
 	bool was_paused; /* for longer than a moment */
 	bool crawled; /* HTTP_BROKEN by that, ... */
-	bool stalled; /* ... or because no byte came */
+	bool stalled; /* ... or because no byte came, or nobody was there in time */
 	uint64_t silent; /* milliseconds since the last byte, when it ended */
 	void *easy; /* libcurl's handle, which has the headers */
 };

@@ -34,7 +34,7 @@ struct registry {
 	struct warm *warm; /* registry_warm(); or NULL */
 	struct auth *auth; /* NULL: nobody logs in there */
 	_Atomic int scheme; /* what works there: enum scheme */
-	_Atomic unsigned patience; /* milliseconds, by now; see its options */
+	_Atomic uint64_t silent_at[2]; /* patience.c: 0, or when it, or where it leads to, was */
 	struct redirects redirects;
 	struct http_control control; /* of requests without one of their own */
 	pthread_mutex_t lock;
@@ -43,6 +43,10 @@ struct registry {
 };
 
 void warm_end(struct registry *r);
+
+/* http_perform(), of the registry or of where it leads to, with the time that they have. */
+void perform_patiently(
+	struct registry *r, bool elsewhere, struct http_request *h, struct http_answer *a);
 
 /* One request to the registry, with all that may stand in the way. */
 struct request {

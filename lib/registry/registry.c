@@ -36,7 +36,6 @@ struct registry *registry_open(const char *host, const char *repository,
 	r->name = xstrdup(repository);
 	r->access = access;
 	r->o = *options;
-	r->patience = options->patience;
 	r->auth = auth_new(r);
 	if (!url_is_host(host)) {
 		error_set(err, 0, "\"%s\" is no name of a registry's host", host);
@@ -77,7 +76,6 @@ struct registry *registry_open_blobs(
 
 	init_locks(r);
 	r->o = *options;
-	r->patience = options->patience;
 	if (!url || strchr(url, '?')) {
 		error_set(
 			err, 0, "%s is no address of http or https without user and query", shown);

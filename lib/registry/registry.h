@@ -24,8 +24,8 @@ struct registry_options {
 	const char *cert_dir; /* --cert-dir; NULL: certs.d of containers and Docker */
 	unsigned retries; /* after the first try */
 	bool hurry; /* whoever opens an image waits for it: registry_warm() is worth a connection */
-	/* For how many milliseconds a server may be silent until it is asked again; 0: a minute. It
-	 * is given more time each time, up to four times as much: it may have to fetch the bytes
+	/* For how many milliseconds a server may be silent until it is asked again; 0: a minute.
+	 * After that it is given twice the time for a while, since it may have to fetch the bytes
 	 * itself. Not if there are others that can be asked instead. */
 	unsigned patience;
 	bool others;

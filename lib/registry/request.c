@@ -16,8 +16,6 @@
 enum {
 	REDIRECTS_MAX = 10,
 	HEADERS_MAX = 8,
-	LONGER = 3, /* times as patient, each time, ... */
-	LONGEST = 4, /* ... and at most */
 };
 
 /* What one request is on its way. */
@@ -71,21 +69,6 @@ static struct http_control *control_of(struct registry *r, const struct request 
 	return q->control ? q->control : &r->control;
 }
 
-/*
- * A connection may be dead, or the server slow to begin: the next one waits for longer. Those that
- * were silent together count once.
- */
-static void bear_with(struct registry *r, const struct http_answer *a, unsigned patience)
-{
-	unsigned longest = r->o.patience * LONGEST, more = patience * LONGER;
-
-	if (a->stalled && patience && !r->o.others)
-		atomic_compare_exchange_strong(
-			&r->patience, &patience, more < longest ? more : longest);
-	else if (a->end == HTTP_DONE || a->end == HTTP_STOPPED)
-		r->patience = r->o.patience;
-}
-
 /* One transfer to p->url. */
 static void transfer(struct course *c, const char *line)
 {
@@ -100,7 +83,6 @@ static void transfer(struct course *c, const char *line)
 		.client_cert = !c->p->elsewhere,
 		.own_connection = q->own_connection,
 		.hurry = q->hurry,
-		.patience = c->r->patience,
 		.body = q->body,
 		.answer_max = q->answer_max ? q->answer_max : ANSWER_MAX,
 		.sink = q->sink,
@@ -112,8 +94,7 @@ static void transfer(struct course *c, const char *line)
 	if (line)
 		headers[n++] = (char *)line;
 	http_answer_free(&c->p->answer);
-	http_perform(c->r->http, &h, &c->p->answer);
-	bear_with(c->r, &c->p->answer, h.patience);
+	perform_patiently(c->r, c->p->elsewhere, &h, &c->p->answer);
 }
 
 /*
@@ -161,12 +142,11 @@ static void ask_base(struct course *c, struct http_answer *a)
 		.url = url,
 		.tls = c->r->tls,
 		.client_cert = true,
-		.patience = c->r->patience,
 		.answer_max = ANSWER_MAX,
 		.control = control_of(c->r, c->q),
 	};
 
-	http_perform(c->r->http, &h, a);
+	perform_patiently(c->r, false, &h, a);
 }
 
 /* 401. 1: there is better to offer now; 0; -1. */

@@ -38,8 +38,10 @@ bool retry_is_transient(const struct http_answer *a)
 	default:
 		return false;
 	}
-	return a->status == 408 || a->status == 429 || a->status == 500 || a->status == 502 ||
-	       a->status == 503 || a->status == 504;
+	/* 501 and 505 are what a server cannot do at all; others than those of RFC 9110 come from
+	 * proxies that cannot reach it */
+	return a->status == 408 || a->status == 429 ||
+	       (a->status >= 500 && a->status <= 599 && a->status != 501 && a->status != 505);
 }
 
 bool retry_worthwhile(const struct retry *r, const struct http_answer *a)

@@ -191,7 +191,7 @@ static int ask(struct registry *r, const struct token_query *q, struct http_requ
 		http_answer_free(a);
 		if (h->body)
 			h->body->at = 0;
-		http_perform(r->http, h, a);
+		perform_patiently(r, !registry_is_at(r, h->url), h, a);
 		if (a->end == HTTP_DONE && a->status == 200)
 			return 0;
 		if (!h->body && answer_is_redirect(a) && redirects++ < REDIRECTS_MAX) {
@@ -245,7 +245,6 @@ char *token_fetch(
 		.headers = post ? form_headers : headers,
 		.tls = r->tls,
 		.client_cert = realm && registry_is_at(r, realm),
-		.patience = r->patience,
 		.body = post ? &body : NULL,
 		.answer_max = ANSWER_MAX,
 		.control = q->control,

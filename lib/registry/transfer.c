@@ -346,7 +346,7 @@ static char *in_words(const struct transfer *t, CURLcode code)
 {
 	const char *words = t->why ? t->why : *t->words ? t->words : curl_easy_strerror(code);
 
-	if (!t->why && t->a->stalled)
+	if (!t->why && t->a->stalled && t->started)
 		return xasprintf("no byte came for %" PRIu64 " s", t->a->silent / 1000);
 	if (!t->why && code == CURLE_OUT_OF_MEMORY)
 		words = "a header of the answer is too long"; /* what libcurl means by it */
@@ -360,6 +360,8 @@ void transfer_settle(struct transfer *t, CURLcode code)
 	struct http_answer *a = t->a;
 
 	a->silent = monotonic_ms() - t->active_at;
+	if (code == CURLE_OPERATION_TIMEDOUT && !t->started) /* it could not be reached in time */
+		a->stalled = true;
 	if (code == CURLE_OK || t->began)
 		begin(t); /* an answer without a body, too */
 	a->end = t->end != HTTP_DONE ? t->end : curl_end(code, t->words);

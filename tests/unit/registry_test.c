@@ -247,7 +247,7 @@ static void serve_failing(struct served *x)
 
 static void what_fails_for_a_while_is_tried_again(void)
 {
-	static const unsigned statuses[] = { 0, 408, 429, 500, 502, 503, 504 };
+	static const unsigned statuses[] = { 0, 408, 429, 500, 502, 503, 504, 522 };
 
 	for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++) {
 		struct failing f = { 3, statuses[i], NULL };
@@ -264,7 +264,7 @@ static void tries_are_counted(void)
 	static const struct {
 		unsigned status, tries;
 	} cases[] = { { 503, 4 }, { 400, 1 }, { 401, 2 /* one of "/v2/" */ }, { 403, 1 },
-		{ 404, 1 }, { 501, 1 } };
+		{ 404, 1 }, { 501, 1 }, { 505, 1 } };
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct failing f = { 100, cases[i].status, NULL };
@@ -834,6 +834,69 @@ static void an_address_that_has_expired_is_asked_for_once_more(void)
 	CHECK_U64(server_count(other, "GET"), 4);
 }
 
+static void serve_elsewhere_after_a_while(struct served *x)
+{
+	for (unsigned i = 0; i < 18 && !x->server->stop; i++)
+		usleep(100 * 1000);
+	serve_elsewhere(x);
+}
+
+/* The registry's answers come at once, each time. */
+static void who_is_slow_elsewhere_is_given_more_time_for_a_while(void)
+{
+	struct redirecting d = { .to = "http://" };
+	CLEANUP_SERVER struct server *other = server_start(serve_elsewhere_after_a_while, &d);
+	CLEANUP_SERVER struct server *s = server_start(serve_redirect, &d);
+	struct registry_options o = PLAIN;
+	CLEANUP_REGISTRY struct registry *r = NULL;
+	CLEANUP_ERROR struct error *err = NULL;
+
+	d.other = other;
+	o.patience = 1000;
+	r = open_at(s, REGISTRY_PULL, &o);
+	CHECK(get(r, "tag", &err) == 0);
+	CHECK_U64(server_count(other, "GET"), 2);
+	CHECK(get(r, "tag", &err) == 0);
+	CHECK_U64(server_count(other, "GET"), 3);
+}
+
+/* Its kernel takes no connection any more. */
+static int listen_and_be_full(char host[static 32], int filled[static 2])
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t n = sizeof(at);
+
+	CHECK(bind(fd, (struct sockaddr *)&at, n) == 0 && listen(fd, 0) == 0);
+	CHECK(getsockname(fd, (struct sockaddr *)&at, &n) == 0);
+	for (unsigned i = 0; i < 2; i++) {
+		filled[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(filled[i], (struct sockaddr *)&at, n);
+	}
+	snprintf(host, 32, "http://127.0.0.1:%u/", ntohs(at.sin_port));
+	return fd;
+}
+
+static void who_cannot_be_reached_in_time_is_silent_too(void)
+{
+	CLEANUP_HTTP_ANSWER struct http_answer a = { 0 };
+	CLEANUP_ERROR struct error *err = NULL;
+	struct http *h = http_acquire(&err);
+	char url[32];
+	int filled[2], fd = listen_and_be_full(url, filled);
+	struct http_request q = { .method = "GET", .url = url, .patience = 200 };
+
+	http_perform(h, &q, &a);
+	CHECK_U64(a.end, HTTP_BROKEN);
+	CHECK(a.stalled);
+	CHECK(a.why && !strstr(a.why, "no byte came"));
+	http_release(h);
+	close(filled[0]);
+	close(filled[1]);
+	close(fd);
+}
+
 static void odd_redirects_are_not_followed(void)
 {
 	static const struct {
@@ -901,6 +964,8 @@ int main(void)
 	RUN(tokens_are_read_in_both_forms);
 	RUN(authorization_stays_with_its_host);
 	RUN(an_address_that_has_expired_is_asked_for_once_more);
+	RUN(who_is_slow_elsewhere_is_given_more_time_for_a_while);
+	RUN(who_cannot_be_reached_in_time_is_silent_too);
 	RUN(odd_redirects_are_not_followed);
 	RUN(urls_are_compared_by_origin);
 	return tap_done();
