@@ -17,6 +17,8 @@
 #include "lib/base/mem.h"
 #include "lib/image/parts.h"
 #include "lib/mount/server.h"
+#include "lib/serve/engine/engine.h"
+#include "lib/serve/engine/sources.h"
 #include "lib/serve/session.h"
 #include "lib/serve/transport/fuse.h"
 
@@ -94,6 +96,7 @@ static int begin(struct serving *s, const struct lazy_mount *m, struct error **e
 	CLEANUP_FREE char *source = NULL;
 
 	registry.hurry = true;
+	registry.patience = source_patience(ENGINE_OPTIONS_DEFAULT.deadline);
 	options.store = m->store;
 	options.store_limit = m->store_limit;
 	if (!mountpoint || fuse_check(err) < 0) /* before anything is made or fetched */

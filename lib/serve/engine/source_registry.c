@@ -8,7 +8,19 @@
 #include "lib/base/mem.h"
 #include "lib/serve/engine/sources.h"
 
-enum { AHEAD = 1024 * 1024 }; /* bytes of a stream that wait in memory */
+enum {
+	AHEAD = 1024 * 1024, /* bytes of a stream that wait in memory */
+	SILENCES = 4, /* of servers, one after the other, fit into the deadline, ... */
+	SILENCE_MIN = 2000, /* ... or this many milliseconds of each; */
+	SILENCE_MAX = 15 * 1000, /* at most, before somebody else is asked, or it is asked again */
+};
+
+unsigned source_patience(unsigned deadline)
+{
+	uint64_t ms = (uint64_t)deadline * 1000 / SILENCES;
+
+	return ms < SILENCE_MIN ? SILENCE_MIN : ms < SILENCE_MAX ? (unsigned)ms : SILENCE_MAX;
+}
 
 struct registry_source {
 	struct blob_source source;

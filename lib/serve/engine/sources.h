@@ -8,6 +8,12 @@
 #include "lib/serve/engine/source.h"
 
 /*
+ * For how many milliseconds a server may be silent (struct registry_options) where readers wait for
+ * so many seconds: they have to have time left to ask elsewhere, or again.
+ */
+unsigned source_patience(unsigned deadline);
+
+/*
  * The same blobs at one or more places (mirrors, then the registry itself), which are asked in this
  * order; one that failed or gave wrong bytes is asked last for 30 seconds, and twice as long each
  * time that it fails again, up to 10 minutes. The array is copied, the sources are taken over.

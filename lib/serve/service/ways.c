@@ -9,22 +9,9 @@
 #include "lib/serve/engine/sources.h"
 #include "lib/serve/service/part.h"
 
-enum {
-	OTHERS_RETRIES = 3, /* of who is not root: each holds a fetcher */
-	SILENCES = 4, /* of servers, one after the other, fit into the deadline, ... */
-	SILENCE_MIN = 2000, /* ... or this many milliseconds of each; */
-	SILENCE_MAX = 15 * 1000, /* at most, before somebody else is asked, or it is asked again */
-};
+enum { OTHERS_RETRIES = 3 }; /* of who is not root: each holds a fetcher */
 
 /* ---- options ---- */
-
-/* Who waits for a server that is silent has to have time left to ask elsewhere, or again. */
-static unsigned patience(const struct service *s)
-{
-	unsigned ms = s->deadline * 1000 / SILENCES;
-
-	return ms < SILENCE_MIN ? SILENCE_MIN : ms < SILENCE_MAX ? ms : SILENCE_MAX;
-}
 
 static void own_options(struct ways *w, const struct asked *a)
 {
@@ -79,7 +66,7 @@ int ways_begin(struct ways *w, const struct asked *a, const struct service *s, s
 	if (s->config && w->ref.transport == TRANSPORT_DOCKER)
 		w->config = serve_config_find(s->config, w->ref.host);
 	own_options(w, a);
-	w->options.patience = patience(s);
+	w->options.patience = source_patience(s->deadline);
 	mirror_options(w);
 	return 0;
 }
