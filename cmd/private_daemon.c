@@ -300,5 +300,7 @@ void private_daemon_leave(struct private_daemon *d, bool mounted)
 		kill(d->pid, SIGTERM); /* it may wait for a server that says nothing */
 	if (!mounted)
 		wait_for_end(d, END_MS);
+	if (!mounted && has_ended(d)) /* told to, it takes what is there for a mount's */
+		remove_dir(d->dir);
 	release(d);
 }

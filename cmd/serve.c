@@ -241,8 +241,10 @@ static void wait_for_end(struct running *r, const sigset_t *signals)
 		return;
 	}
 	for (unsigned look = 1; !is_over(r, look); look++)
-		if (sigtimedwait(signals, NULL, &pause) > 0)
+		if (sigtimedwait(signals, NULL, &pause) > 0) {
+			service_reap(r->service); /* a mount that nobody has placed has gone */
 			return;
+		}
 }
 
 /* The directory was made for this daemon. A signal is no end: the mount is there, and its state. */
