@@ -96,8 +96,10 @@ bool store_in_use(const struct store *s, const char *stem)
 	CLEANUP_FD int fd = openat(s->blobs_fd, store_name(stem, STORE_CACHE, name),
 		O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	if (fd < 0) /* another program's lease is a use as well (open(2), EWOULDBLOCK) */
-		return errno == EWOULDBLOCK;
+	/* another program's lease is a use as well (open(2), EWOULDBLOCK); and what cannot be seen,
+	 * for want of descriptors or memory, may be one */
+	if (fd < 0)
+		return errno != ENOENT && errno != ELOOP;
 	return lock_try(fd, LOCK_EX) == LOCK_BUSY || look_for_others(fd) == USE_OTHERS;
 }
 
@@ -106,6 +108,6 @@ bool store_file_in_use(int dir, const char *name)
 	CLEANUP_FD int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno == EWOULDBLOCK;
+		return errno != ENOENT;
 	return look_for_others(fd) != USE_NONE;
 }

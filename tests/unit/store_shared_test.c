@@ -3,11 +3,13 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "tests/unit/store_fixture.h"
 
 #include "lib/store/blob.h"
+#include "lib/store/lock.h"
 
 static struct store_blob *open_shared(struct store *s, const struct store_spec *spec)
 {
@@ -324,6 +326,30 @@ static void a_file_is_in_use_while_somebody_has_it_open(void)
 	close(fd);
 }
 
+/* A mount that is there must not be taken for one that is gone, nor its cache be evicted. */
+static void what_cannot_be_seen_may_be_in_use(void)
+{
+	const struct store_spec spec = spec_of(1);
+	struct presence_map map = map_of_spec(&spec);
+	struct rlimit before, none;
+	char stem[STORE_STEM_MAX];
+	FIXTURE f = begin(0);
+	CLEANUP_FD int at = open(f.at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	store_stem(&spec.digest, &map, stem);
+	fill(f.s, &spec);
+	close(openat(at, "some", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+	none = before;
+	none.rlim_cur = 0;
+	CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	CHECK(store_file_in_use(at, "some"));
+	CHECK(store_in_use(f.s, stem));
+	CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+	CHECK(!store_file_in_use(at, "some"));
+	CHECK(!store_in_use(f.s, stem));
+}
+
 int main(void)
 {
 	log_set_level(LOG_QUIET);
@@ -341,5 +367,6 @@ int main(void)
 	RUN(what_is_complete_needs_no_filler);
 	RUN(a_store_is_opened_through_a_descriptor);
 	RUN(a_file_is_in_use_while_somebody_has_it_open);
+	RUN(what_cannot_be_seen_may_be_in_use);
 	return tap_done();
 }
