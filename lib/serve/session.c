@@ -78,18 +78,20 @@ static int check_devices(struct session *s, uint64_t *sizes, struct error **err)
 	return 0;
 }
 
-static int open_tree(struct session *s, int known, struct error **err)
+static int open_tree(struct session *s, struct error **err)
 {
 	const struct image_layer *l = s->found.bootstrap;
+	bool known = s->bootstrap_fd >= 0;
 	CLEANUP_FREE uint64_t *sizes = xcalloc(s->found.n_devices + 1, sizeof(*sizes));
 
-	s->bootstrap_fd = known >= 0 ? known : bootstrap_fd(s->image, l, err);
+	if (!known)
+		s->bootstrap_fd = bootstrap_fd(s->image, l, err);
 	if (s->bootstrap_fd < 0)
 		return -1;
 	s->tree = parts_open_verified(s->bootstrap_fd, l, err);
 	if (!s->tree || check_devices(s, sizes, err) < 0)
 		return -1;
-	if (known < 0 && parts_validate(s->bootstrap_fd, &s->found, sizes, err) < 0)
+	if (!known && parts_validate(s->bootstrap_fd, &s->found, sizes, err) < 0)
 		return error_wrap(err, "%s, the bootstrap", l->name);
 	return 0;
 }
@@ -200,7 +202,7 @@ static int open_all(struct session *s, const struct session_options *o, struct e
 	if (make_absolute(s->image, err) < 0 || erofs_image_find(&s->found, s->image, err) < 0)
 		return -1;
 	s->devices = xcalloc(s->found.n_devices + 1, sizeof(*s->devices));
-	if (open_tree(s, o->bootstrap_fd, err) < 0)
+	if (open_tree(s, err) < 0)
 		return -1;
 	return open_devices(s, o, err);
 }
@@ -213,7 +215,7 @@ struct session *session_open(
 	s->image = image;
 	s->blobs = o->blobs;
 	s->source = o->source;
-	s->bootstrap_fd = -1;
+	s->bootstrap_fd = o->bootstrap_fd;
 	if (open_all(s, o, err) == 0)
 		return take_ptr(s);
 	error_wrap(err, "%s", image->ref.spec);
@@ -279,6 +281,9 @@ void session_close(struct session *s)
 		return;
 	if (s->own_blobs && s->image->remote) /* or a slow registry would be waited for */
 		registry_cancel(remote_registry(s->image->remote));
+	if (s->own_blobs) /* all answers, before the first of the files that they are from is closed
+			   */
+		blob_set_end(s->own_blobs);
 	for (size_t i = 0; s->devices && i < s->found.n_devices; i++)
 		if (s->devices[i].session)
 			device_close(&s->devices[i]);

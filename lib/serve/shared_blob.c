@@ -353,6 +353,11 @@ void blob_set_remove_transport(struct blob_set *s, const struct device_transport
 	pthread_rwlock_unlock(&s->telling);
 }
 
+void blob_set_end(struct blob_set *s)
+{
+	engine_end(s->engine);
+}
+
 void blob_set_free(struct blob_set *s)
 {
 	if (!s)

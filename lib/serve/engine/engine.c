@@ -175,12 +175,17 @@ static void end_threads(struct engine *e)
 		pthread_join(e->clock_thread, NULL);
 }
 
+void engine_end(struct engine *e)
+{
+	answer_all(e);
+	wait_quiet(e);
+}
+
 void engine_stop(struct engine *e)
 {
 	if (!e)
 		return;
-	answer_all(e);
-	wait_quiet(e);
+	engine_end(e);
 	end_threads(e);
 	while (!TAILQ_EMPTY(&e->blobs))
 		engine_remove(TAILQ_FIRST(&e->blobs));

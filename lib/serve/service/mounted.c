@@ -31,15 +31,17 @@ static void make_id(char id[static SERVICE_ID_MAX])
 	snprintf(id, SERVICE_ID_MAX, "%016" PRIx64 "%016" PRIx64, r[0], r[1]);
 }
 
+/* `bootstrap` is taken over. */
 static int open_session(struct mounted *m, int bootstrap, struct error **err)
 {
 	struct session_options o = SESSION_OPTIONS_DEFAULT;
+	CLEANUP_FD int fd = bootstrap;
 
 	if (ways_open_source(&m->ways, m->image, err) < 0)
 		return -1;
 	o.blobs = m->service->blobs;
 	o.source = m->ways.source;
-	o.bootstrap_fd = bootstrap;
+	o.bootstrap_fd = take_fd(&fd);
 	o.remote = m->ways.ref.transport == TRANSPORT_DOCKER;
 	m->session = session_open(m->image, &o, err);
 	if (!m->session)
