@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <signal.h>
@@ -182,18 +183,25 @@ static void say_nothing(void *arg, const char *fmt, va_list ap)
 	(void)ap;
 }
 
-/* The library's thread gets no signals: they are for the threads that look for them. */
+/*
+ * The library's thread gets no signals: they are for the threads that look for them. It gets a
+ * socket of its own, since it closes that, also in some of the cases where it does not start.
+ */
 static struct MHD_Daemon *start(struct metrics *m)
 {
+	int theirs = fcntl(m->socket, F_DUPFD_CLOEXEC, 3);
 	struct MHD_Daemon *daemon;
 	sigset_t all, before;
+
+	if (theirs < 0)
+		return NULL;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	daemon = MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 		handle, m, MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL, MHD_OPTION_LISTEN_SOCKET,
-		m->socket, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+		theirs, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
 		MHD_OPTION_NOTIFY_CONNECTION, notify_connection, m, MHD_OPTION_END);
@@ -213,9 +221,9 @@ struct metrics *metrics_start(
 		.health.since = now_ns() / 1000000 };
 	m->socket = listen_at(address, SOCKET_MODE, err);
 	if (m->socket >= 0 && !(m->daemon = start(m))) {
+		error_set(err, errno, "%s: starting the HTTP server", address);
 		listen_forget(address, m->socket);
 		close(m->socket);
-		error_set(err, errno, "%s: starting the HTTP server", address);
 	}
 	if (m->daemon)
 		return m;
@@ -230,7 +238,8 @@ void metrics_stop(struct metrics *m)
 	if (!m)
 		return;
 	listen_forget(m->address, m->socket);
-	MHD_stop_daemon(m->daemon); /* closes the socket */
+	MHD_stop_daemon(m->daemon);
+	close(m->socket);
 	free(m->address);
 	free(m);
 }
