@@ -175,11 +175,12 @@ static void hurry(void)
 
 /*
  * Nobody asks any more, then nobody reads any more; what is kept goes last. But where readers wait
- * for the next process, nothing is told to anybody: neither that we end, nor EIO.
+ * for the next process, nothing is told to anybody: neither that we end, nor EIO. They may also
+ * where the service did not come up: those of mounts from before.
  */
 static void running_end(struct running *r, int status)
 {
-	if (r->service && keep_is_backed(r->keep) && service_n_mounts(r->service))
+	if (r->keep && keep_is_backed(r->keep) && (!r->service || service_n_mounts(r->service)))
 		_exit(status);
 	hurry();
 	control_server_stop(r->server);

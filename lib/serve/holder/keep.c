@@ -191,7 +191,9 @@ static int wait_for_ack(struct keep *k, uint32_t serial, struct error **err)
 		rc = message_receive(k->socket, &m, &fd, 0);
 		if (fd >= 0)
 			close(fd);
-		if (rc <= 0)
+		if (rc < 0)
+			return error_set(err, errno, "the holder's answer cannot be read");
+		if (rc == 0)
 			return 0;
 	} while (rc != 1 || m.kind != MESSAGE_ACK || m.serial != serial);
 	return m.code ? error_set(err, m.code, "the holder does not keep \"%s\"", m.name) : 1;
@@ -206,6 +208,8 @@ static int ask(struct keep *k, enum message_kind kind, const char *name, int fd,
 	memcpy(m.name, name, strlen(name) + 1);
 	if (k->socket >= 0 && message_send(k->socket, &m, fd, 0) == 0)
 		rc = wait_for_ack(k, m.serial, err);
+	else if (k->socket >= 0 && errno != EPIPE && errno != ECONNRESET) /* it lives */
+		return error_set(err, errno, "cannot tell the holder of \"%s\"", name);
 	return rc ? rc : keep_replace_holder(k, err);
 }
 

@@ -205,6 +205,9 @@ static int set_up(struct launch *l, const struct keep *k, int socket, int pidfd)
 		code = add_fd(l, socket, total);
 	if (!code)
 		code = add_fd(l, pidfd, total);
+	if (!code) /* the kernel makes some without close-on-exec: those of cachefiles' objects */
+		code = posix_spawn_file_actions_addclosefrom_np(
+			&l->actions, HANDOVER_FIRST + (int)total);
 	sigemptyset(&none);
 	sigfillset(&all);
 	posix_spawnattr_setsigmask(&l->attributes, &none);
