@@ -50,6 +50,35 @@ static void a_frame_that_stays_wrong_is_an_error_until_it_is_right(void)
 	end(&f);
 }
 
+/* It is away when it is asked for them again. */
+static void wrong_bytes_are_waited_for_as_long_as_any(void)
+{
+	struct engine_options o = options(1, 150000);
+	struct frame five;
+	struct fixture f;
+	struct ask a;
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	five = frame_of(&f, 0, 5);
+	f.fake.corrupt = five.stored_offset + 100;
+	f.fake.n_corrupt = 1;
+	f.fake.fail_code = EAGAIN;
+	fake_gate(&f.fake, true);
+	ask(&a, f.blobs[0], frame_of(&f, 0, 4).offset, 3 * FRAME);
+	fake_permit(&f.fake, 1);
+	fake_wait_requests(&f.fake, 2);
+	f.fake.fail = 1;
+	fake_gate(&f.fake, false);
+	CHECK_U64((uint64_t)ask_wait(&a), 0);
+	CHECK_U64(stats(&f).bad_frames, 1);
+	CHECK_U64(stats(&f).errors, 0);
+	CHECK_U64(fake_requests(&f.fake), 4); /* all three, 5, 5, 6 */
+	CHECK(is_right(&f, 0, five.offset, five.size));
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
 static void a_source_that_fails_is_asked_twice_and_again_by_the_next(void)
 {
 	struct engine_options o = options(2, 150000);
@@ -203,6 +232,7 @@ int main(void)
 	alarm(300); /* who is never answered hangs */
 	RUN(wrong_bytes_are_asked_for_again_and_never_stored);
 	RUN(a_frame_that_stays_wrong_is_an_error_until_it_is_right);
+	RUN(wrong_bytes_are_waited_for_as_long_as_any);
 	RUN(a_source_that_fails_is_asked_twice_and_again_by_the_next);
 	RUN(who_waits_for_a_source_that_is_away_goes_on_waiting);
 	RUN(who_wants_much_of_a_source_that_was_away_does_not_ask_for_little);

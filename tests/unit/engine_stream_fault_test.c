@@ -130,6 +130,30 @@ static void wrong_bytes_in_a_stream_are_asked_for_again(void)
 	end(&f);
 }
 
+/* What the stream would still have given is asked for once more, too. */
+static void wrong_bytes_in_a_stream_are_waited_for_as_long_as_any(void)
+{
+	struct ask five, six;
+	struct fixture f;
+
+	log_set_level(LOG_QUIET);
+	begin_one(&f);
+	f.fake.corrupt = frame_of(&f, 0, 5).stored_offset + 100;
+	f.fake.n_corrupt = f.fake.fail = 1;
+	f.fake.fail_code = EAGAIN;
+	ask_frame(&five, &f, 0, 5);
+	ask_frame(&six, &f, 0, 6);
+	fake_flow(&f.fake, FLOWS, 0, 0);
+	CHECK_U64((uint64_t)ask_wait(&five), 0);
+	CHECK_U64((uint64_t)ask_wait(&six), 0);
+	wait_complete(&f);
+	CHECK_U64(stats(&f).bad_frames, 1);
+	CHECK_U64(stats(&f).errors, 0);
+	check_room(&f);
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
 static void a_frame_that_stays_wrong_is_an_error_and_no_other_is(void)
 {
 	struct ask five, six;
@@ -311,6 +335,7 @@ int main(void)
 	alarm(300); /* who is never answered hangs */
 	RUN(what_a_broken_stream_has_not_given_is_asked_for_again);
 	RUN(wrong_bytes_in_a_stream_are_asked_for_again);
+	RUN(wrong_bytes_in_a_stream_are_waited_for_as_long_as_any);
 	RUN(a_frame_that_stays_wrong_is_an_error_and_no_other_is);
 	RUN(who_waits_for_a_stream_waits_for_space);
 	RUN(one_mirror_lies_and_the_next_is_asked);

@@ -99,6 +99,7 @@ static int verify_twice(
 	error_free(take_ptr(*err));
 	turn_give(f); /* this may take long */
 	rc = read_source(b, frame->stored_offset, p, frame->stored_size, err);
+	blob_tell_answer(b, rc == 0);
 	turn_take(f);
 	if (rc < 0 || verify(b, frame, p, true, err) < 0)
 		return -1;
@@ -325,7 +326,10 @@ int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err)
 	return 0;
 }
 
-/* One frame that fails is one that fails. The others go on, but not where nothing can be stored. */
+/*
+ * One frame that fails is one that fails. The others go on, but not where nothing can be stored,
+ * nor where its source was away when it was asked for it again.
+ */
 bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8_t *stored)
 {
 	CLEANUP_ERROR struct error *err = NULL;
@@ -343,6 +347,10 @@ bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8
 	}
 	if (is_full(err)) {
 		lack_space(f, i, err);
+		return false;
+	}
+	if (err->code == EAGAIN) {
+		wait_for_source(f, i, err);
 		return false;
 	}
 	blob_tell_fault(b, err);
