@@ -48,13 +48,16 @@ static int read_source(
 	return 0;
 }
 
-/* Once more, for what a source's own retries do not cover. */
+/*
+ * Once more, for what a source's own retries do not cover. Who is away is not asked twice at once:
+ * who waits for it asks later, and so does prefetching.
+ */
 static int read_twice(
 	struct served_blob *b, uint64_t offset, uint8_t *p, size_t len, struct error **err)
 {
 	if (read_source(b, offset, p, len, err) == 0)
 		return 0;
-	if (b->removed)
+	if (b->removed || (*err)->code == EAGAIN)
 		return -1;
 	log_debug("%s: %s; trying again", b->name, (*err)->msg);
 	error_free(take_ptr(*err));
