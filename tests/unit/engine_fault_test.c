@@ -2,6 +2,7 @@
 /* A source that fails and lies, a disk that fails (linked with --wrap=fdatasync). */
 #include "config.h"
 
+#include "lib/serve/engine/part.h"
 #include "tests/unit/engine_fixture.h"
 
 #include <limits.h>
@@ -120,6 +121,54 @@ static void who_waits_for_a_source_that_is_away_goes_on_waiting(void)
 	f.fake.fail = 1;
 	CHECK_U64((uint64_t)need_frame(&f, 0, 90), 0); /* and now it rests for 100 ms again */
 	CHECK(stats(&f).waited_us < 10000000);
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
+static unsigned busy(const struct fixture *f)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&f->engine->lock);
+	n = f->engine->busy[DEMAND];
+	pthread_mutex_unlock(&f->engine->lock);
+	return n;
+}
+
+static void set_rest(const struct fixture *f, uint64_t until)
+{
+	pthread_mutex_lock(&f->engine->lock);
+	f->blobs[0]->rest[DEMAND] = until;
+	queue_update_locked(f->blobs[0]);
+	pthread_mutex_unlock(&f->engine->lock);
+}
+
+/* Two that are under way when a third one has failed, after which it rests for a while. */
+static void runs_that_fail_together_make_the_pause_no_longer(void)
+{
+	struct engine_options o = options(2, 150000);
+	uint64_t rest = engine_now() + 3600ULL * 1000 * 1000;
+	struct fixture f;
+	struct ask a[2];
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	fake_gate(&f.fake, true);
+	for (unsigned i = 0; i < 2; i++)
+		ask_frame(&a[i], &f, 0, 50 + i * 50);
+	fake_wait(&f.fake, 2);
+	set_rest(&f, rest);
+	f.blobs[0]->away_pause = 100;
+	f.fake.fail = 2;
+	f.fake.fail_code = EAGAIN;
+	fake_gate(&f.fake, false);
+	EVENTUALLY(busy(&f) == 0);
+	CHECK_U64(f.blobs[0]->away_pause, 100);
+	CHECK_U64(f.blobs[0]->rest[DEMAND], rest);
+	CHECK_U64(fake_requests(&f.fake), 2);
+	set_rest(&f, 0);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_U64((uint64_t)ask_wait(&a[i]), 0);
 	end(&f);
 	log_set_level(LOG_NORMAL);
 }
@@ -258,6 +307,7 @@ int main(void)
 	RUN(wrong_bytes_are_waited_for_as_long_as_any);
 	RUN(a_source_that_fails_is_asked_twice_and_again_by_the_next);
 	RUN(who_waits_for_a_source_that_is_away_goes_on_waiting);
+	RUN(runs_that_fail_together_make_the_pause_no_longer);
 	RUN(who_wants_much_of_a_source_that_was_away_does_not_ask_for_little);
 	RUN(prefetching_gets_over_a_source_that_was_away);
 	RUN(who_waits_for_a_source_that_stays_away_does_so_until_the_deadline);

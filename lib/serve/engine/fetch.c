@@ -168,18 +168,21 @@ static void fail(struct fetcher *f, uint32_t i, const struct error *err)
 	land_rest(f, i, EIO);
 }
 
-/* Each time for longer. */
+/* Each time for longer; but runs that fail together do so once. */
 static void rest_locked(struct served_blob *b, enum level level, unsigned *pause)
 {
+	uint64_t now = engine_now();
 	unsigned ms = *pause * 2;
 
 	if (level == PREFETCH) {
 		prefetch_rest_locked(b);
 		return;
 	}
+	if (b->rest[level] > now)
+		return;
 	ms = ms < PAUSE_MIN ? PAUSE_MIN : ms < PAUSE_MAX ? ms : PAUSE_MAX;
 	*pause = ms;
-	b->rest[level] = engine_now() + (uint64_t)ms * 1000;
+	b->rest[level] = now + (uint64_t)ms * 1000;
 }
 
 static void lack_locked(struct served_blob *b, uint64_t bytes)
