@@ -89,6 +89,60 @@ static void before_the_index_is_there_the_bytes_are_estimated(void)
 	end(&f);
 }
 
+/* Who has the first frame is away at first; all else waits at the gate. */
+static int read_with_first_frame_late(struct blob_source *s, const struct digest *blob,
+	uint64_t offset, void *buf, size_t len, struct error **err)
+{
+	struct fake *f = (struct fake *)s;
+	bool fails;
+
+	if (offset > 0)
+		return fake_read(s, blob, offset, buf, len, err);
+	pthread_mutex_lock(&f->lock);
+	fails = f->fail > 0;
+	f->fail -= fails;
+	pthread_mutex_unlock(&f->lock);
+	if (fails)
+		return error_set(err, EAGAIN, "away");
+	memcpy(buf, f->samples[0].stored, len);
+	return 0;
+}
+
+static bool was_asked_for(struct fixture *f, uint32_t frame)
+{
+	uint64_t offset = frame_of(f, 0, frame).stored_offset;
+
+	for (unsigned i = fake_requests(&f->fake); i-- > 0;)
+		if (f->fake.log[i].offset == offset)
+			return true;
+	return false;
+}
+
+/* A want that has to ask once more for what lies between walks over what it asked for before. */
+static void nobody_shares_what_he_asked_for_himself(void)
+{
+	struct engine_options o = options(8, 150000);
+	struct fixture f;
+	struct ask all, other;
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.source.read = read_with_first_frame_late;
+	f.fake.fail = 1;
+	fake_gate(&f.fake, true);
+	ask(&all, f.blobs[0], 0, UINT64_MAX);
+	EVENTUALLY(was_asked_for(&f, 1)); /* alone with the rest of its slice */
+	CHECK_U64(stats(&f).frames_waited, 0);
+	ask_frame(&other, &f, 0, 15);
+	CHECK_U64(stats(&f).frames_waited, 1);
+	fake_gate(&f.fake, false);
+	CHECK_U64((uint64_t)ask_wait(&all), 0);
+	CHECK_U64((uint64_t)ask_wait(&other), 0);
+	CHECK_U64(stats(&f).frames_waited, 1);
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
 static void wants_that_waited_are_in_one_bucket_each(void)
 {
 	struct engine_stats s;
@@ -199,6 +253,7 @@ int main(void)
 	RUN(what_is_there_and_what_is_missing_is_counted_in_bytes_and_frames);
 	RUN(all_of_it_is_the_sum_of_the_blobs);
 	RUN(before_the_index_is_there_the_bytes_are_estimated);
+	RUN(nobody_shares_what_he_asked_for_himself);
 	RUN(wants_that_waited_are_in_one_bucket_each);
 	RUN(what_another_try_mends_is_counted);
 	RUN(what_another_place_mends_is_counted);

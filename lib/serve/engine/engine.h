@@ -95,7 +95,8 @@ struct want {
 	uint64_t offset, len; /* bytes */
 	uint32_t first, end; /* frames */
 	uint32_t at; /* the first of them that is not there: the one it waits for */
-	uint32_t queued; /* those before it have been asked for */
+	uint32_t queued; /* those before it have been asked for, ... */
+	uint32_t seen; /* ... and up to here at some time */
 	uint64_t since; /* microseconds */
 	struct want_list *list; /* of those that wait for the same */
 	TAILQ_ENTRY(want) of_list, of_engine;

@@ -34,7 +34,10 @@ static uint32_t first_missing(const struct served_blob *b, uint32_t i, uint32_t 
 	return i;
 }
 
-/* Its frames from the one that it waits for on, as far as the window goes. */
+/*
+ * Its frames from the one that it waits for on, as far as the window goes. Where it comes to frames
+ * once more, it has asked for those itself.
+ */
 static void queue_window(struct want *w)
 {
 	struct served_blob *b = w->blob;
@@ -50,9 +53,10 @@ static void queue_window(struct want *w)
 			break;
 		if (store_blob_has(b->cache, w->queued))
 			continue;
-		others += flights_find(&b->flights, w->queued) != NULL;
+		others += w->queued >= w->seen && flights_find(&b->flights, w->queued) != NULL;
 		queue_frame_locked(b, w->queued, DEMAND);
 	}
+	w->seen = w->seen > w->queued ? w->seen : w->queued;
 	count_add(b, COUNT_FRAMES_WAITED, others);
 }
 
@@ -83,7 +87,7 @@ void want_begin_locked(struct want *w, struct want_list *done)
 {
 	w->first = w->end = 0;
 	span(blob_map(w->blob), w);
-	w->at = w->queued = w->first;
+	w->at = w->queued = w->seen = w->first;
 	want_go_on_locked(w, done);
 }
 
