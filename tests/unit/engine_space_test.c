@@ -5,6 +5,8 @@
 #include "lib/serve/engine/part.h"
 #include "tests/unit/engine_fixture.h"
 
+#include <limits.h>
+
 enum { SOME_SECONDS = 6 }; /* in which a busy machine gets done what there is room for */
 
 /* Room for one of the two blobs, which takes it. */
@@ -141,6 +143,66 @@ static void prefetching_takes_nothing_of_what_a_reader_has_reserved(void)
 	end(&f);
 }
 
+/* A frame that stays wrong, for which there was room. */
+static void what_a_reader_gives_back_is_for_prefetching_if_it_was(void)
+{
+	const struct engine_options o = options(2, 150000);
+	struct ask a;
+	struct fixture f;
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.corrupt = frame_of(&f, 0, 150).stored_offset;
+	f.fake.n_corrupt = UINT_MAX;
+	fake_gate(&f.fake, true);
+	engine_prefetch(f.blobs[0]); /* which reserves more than it needs at first */
+	fake_wait(&f.fake, 1);
+	ask_frame(&a, &f, 0, 150);
+	fake_wait(&f.fake, 2);
+	fake_gate(&f.fake, false);
+	CHECK_U64((uint64_t)ask_wait(&a), EIO);
+	EVENTUALLY(has_been_refused(&f, 0, 1)); /* at its end */
+	CHECK_U64(f.blobs[0]->room.readers, 0);
+	end(&f);
+	log_set_level(LOG_NORMAL);
+}
+
+static void take_room(struct run *r, uint64_t bytes)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+
+	CHECK(room_take(r, bytes, &err) == 0);
+}
+
+/* In parts, of which the first are for readers: the others may have been what was written. */
+static void what_a_reader_gives_back_of_both_is_for_whom_it_was(void)
+{
+	enum { MUCH = 3 * BLOCK, MORE = 2 * BLOCK };
+	const struct engine_options o = options(2, 150000);
+	struct fixture f;
+	struct run first, second;
+	struct room *r;
+	uint64_t rest;
+
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	r = &f.blobs[0]->room;
+	first = (struct run){ .blob = f.blobs[0], .level = PREFETCH };
+	second = (struct run){ .blob = f.blobs[0], .level = DEMAND };
+	take_room(&first, MUCH);
+	rest = r->bytes;
+	CHECK(rest > 0 && !r->readers);
+	take_room(&second, rest + MORE);
+	CHECK(r->bytes > 0 && r->readers == r->bytes);
+	room_give_back(&second, MORE / 2);
+	room_give_back(&second, MORE);
+	CHECK_U64(r->bytes - r->readers, MORE / 2);
+	room_give_back(&second, rest - MORE / 2);
+	CHECK_U64(r->bytes - r->readers, rest);
+	room_give_back(&first, MUCH);
+	CHECK_U64(r->bytes - r->readers, rest + MUCH);
+	end(&f);
+}
+
 int main(void)
 {
 	alarm(300); /* who is never answered hangs */
@@ -149,5 +211,7 @@ int main(void)
 	RUN(who_waits_for_space_gets_it_when_others_go);
 	RUN(prefetching_leaves_some_of_the_store_to_readers);
 	RUN(prefetching_takes_nothing_of_what_a_reader_has_reserved);
+	RUN(what_a_reader_gives_back_is_for_prefetching_if_it_was);
+	RUN(what_a_reader_gives_back_of_both_is_for_whom_it_was);
 	return tap_done();
 }

@@ -326,7 +326,7 @@ static void found_room(struct fetcher *f)
 int fetch_room(struct fetcher *f, uint64_t bytes, struct error **err)
 {
 	f->run.need = bytes;
-	if (room_take(f->run.blob, f->run.level, bytes, err) < 0)
+	if (room_take(&f->run, bytes, err) < 0)
 		return -1;
 	found_room(f);
 	return 0;
@@ -346,7 +346,7 @@ bool fetch_frame(struct fetcher *f, uint32_t i, const struct frame *frame, uint8
 		land(f, i, frame->size, 0);
 		return true;
 	}
-	room_give_back(b, f->run.level, frame->size);
+	room_give_back(&f->run, frame->size);
 	if (b->removed) {
 		land_rest(f, i, EIO);
 		return false;
@@ -400,7 +400,7 @@ static void fetch_slice(struct fetcher *f)
 	} else {
 		fetch_give_up(f, 0, err);
 	}
-	room_give_back(b, f->run.level, unused);
+	room_give_back(&f->run, unused);
 }
 
 void fetch_run(struct fetcher *f)

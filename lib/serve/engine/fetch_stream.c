@@ -214,7 +214,7 @@ void fetch_stream(struct fetcher *f)
 		fetch_give_up(f, 0, err);
 		return;
 	}
-	room_give_back(b, f->run.level, first.size); /* for the frames, as they come */
+	room_give_back(&f->run, first.size); /* for the frames, as they come */
 	count_add(b, COUNT_REQUESTS, 1);
 	if (source_stream(b->source, &b->digest, p.at, last.stored_offset + last.stored_size - p.at,
 		    &user, &err) < 0)

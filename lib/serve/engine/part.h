@@ -157,6 +157,7 @@ struct run {
 	bool index; /* load the index, nothing else */
 	uint32_t first, end; /* the frames of one request */
 	uint64_t need; /* bytes, uncompressed, of those to be written */
+	uint64_t readers; /* bytes that were taken of what is for readers alone */
 	bool starved; /* so was the blob, until space was reserved for these */
 	uint32_t n, at; /* flights; all before `at` have landed */
 	struct flight *flights[RUN_FRAMES]; /* those of them that are wanted, in order; NULL: it has
@@ -329,13 +330,14 @@ bool ahead_note(struct served_blob *b, const struct range_map *m, uint32_t first
 
 /* room.c */
 void room_init(struct room *r);
-int room_take(struct served_blob *b, enum level level, uint64_t bytes, struct error **err);
+int room_take(struct run *run, uint64_t bytes, struct error **err);
 /* No room, rather than a fault? */
 static inline bool is_full(const struct error *e)
 {
 	return e->code == ENOSPC || e->code == EDQUOT;
 }
-void room_give_back(struct served_blob *b, enum level level, uint64_t bytes);
+/* What was taken and not used, in several parts or in one: it is for whom it was before. */
+void room_give_back(struct run *run, uint64_t bytes);
 
 /* sync.c and clock.c: threads */
 void sync_note_locked(struct served_blob *b, uint64_t bytes); /* they were written */

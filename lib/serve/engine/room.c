@@ -53,28 +53,40 @@ static int reserve(struct served_blob *b, enum level level, uint64_t missing, st
 	return 0;
 }
 
-/* A reader uses up first what is not for readers alone. */
-int room_take(struct served_blob *b, enum level level, uint64_t bytes, struct error **err)
+/* What is for readers alone is taken last. How much of that it is. */
+static uint64_t take(struct room *r, uint64_t bytes)
 {
-	struct room *r = &b->room;
+	uint64_t before = r->readers;
+
+	r->bytes -= bytes;
+	r->readers = before < r->bytes ? before : r->bytes;
+	return before - r->readers;
+}
+
+int room_take(struct run *run, uint64_t bytes, struct error **err)
+{
+	struct room *r = &run->blob->room;
 	uint64_t have;
 	int rc = 0;
 
 	pthread_mutex_lock(&r->lock);
-	have = level == PREFETCH ? r->bytes - r->readers : r->bytes;
+	have = run->level == PREFETCH ? r->bytes - r->readers : r->bytes;
 	if (have < bytes)
-		rc = reserve(b, level, bytes - have, err);
-	if (rc == 0) {
-		r->bytes -= bytes;
-		r->readers = r->readers < r->bytes ? r->readers : r->bytes;
-	}
+		rc = reserve(run->blob, run->level, bytes - have, err);
+	if (rc == 0)
+		run->readers = take(r, bytes);
 	pthread_mutex_unlock(&r->lock);
 	return rc;
 }
 
-void room_give_back(struct served_blob *b, enum level level, uint64_t bytes)
+void room_give_back(struct run *run, uint64_t bytes)
 {
-	pthread_mutex_lock(&b->room.lock);
-	add(&b->room, level, bytes);
-	pthread_mutex_unlock(&b->room.lock);
+	uint64_t readers = run->readers < bytes ? run->readers : bytes;
+	struct room *r = &run->blob->room;
+
+	pthread_mutex_lock(&r->lock);
+	r->bytes += bytes;
+	r->readers += readers;
+	pthread_mutex_unlock(&r->lock);
+	run->readers -= readers;
 }
