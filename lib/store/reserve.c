@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,6 +29,8 @@ static const struct kept {
 	uint64_t part; /* one of so many, ... */
 	uint64_t least, most; /* ... bytes; and where there is little, a quarter at most */
 } kept_of_disk = { 20, 256 * MIB, 4096 * MIB }, kept_of_limit = { 10, 32 * MIB, 4096 * MIB };
+
+enum { KEPT_TEXT_MAX = TEXT_NUMBER_MAX + 32 };
 
 /* The store's bytes on the disk. */
 struct usage {
@@ -149,20 +152,34 @@ static bool fits_surely(const struct store *s, struct usage *u)
 	       add(add(u->promised, u->wanted), u->disk_keeps) <= u->free;
 }
 
+/* Who must leave some is told how much: else it looks as if there were room. */
+static const char *tell_kept(uint64_t bytes, char text[static KEPT_TEXT_MAX])
+{
+	char number[TEXT_NUMBER_MAX];
+
+	text[0] = '\0';
+	if (bytes)
+		snprintf(text, KEPT_TEXT_MAX, ", and %s stay free", text_bytes(bytes, number));
+	return text;
+}
+
 static int no_room(
 	const struct store *s, const struct usage *u, uint64_t evictable, struct error **err)
 {
 	char want[TEXT_NUMBER_MAX], have[TEXT_NUMBER_MAX], used[TEXT_NUMBER_MAX];
+	char keeps[KEPT_TEXT_MAX];
 	uint64_t stays = add(excess(u->taken, evictable), u->promised);
 
 	text_bytes(u->wanted, want);
 	if (s->limit && add(add(stays, u->wanted), u->limit_keeps) > s->limit)
-		error_set(err, ENOSPC, "no room for %s in the store %s: of its %s, %s are in use",
-			want, s->dir, text_bytes(s->limit, have), text_bytes(stays, used));
+		error_set(err, ENOSPC, "no room for %s in the store %s: of its %s, %s are in use%s",
+			want, s->dir, text_bytes(s->limit, have), text_bytes(stays, used),
+			tell_kept(u->limit_keeps, keeps));
 	else
 		error_set(err, ENOSPC,
-			"no room for %s in the store %s: its disk has %s free, %s are promised",
-			want, s->dir, text_bytes(u->free, have), text_bytes(u->promised, used));
+			"no room for %s in the store %s: its disk has %s free, %s are promised%s",
+			want, s->dir, text_bytes(u->free, have), text_bytes(u->promised, used),
+			tell_kept(u->disk_keeps, keeps));
 	return error_hint(err,
 		"unmount what is not needed and `erofs-convert store prune`, or --store on a "
 		"larger disk");

@@ -321,6 +321,37 @@ static void what_is_spare_leaves_some_of_the_disk(void)
 	CHECK(reserve(b, 4096 * mib) == 0); /* the rest is for those who write there meanwhile */
 }
 
+static bool says(reserver *how, struct store_blob *b, uint64_t bytes, const char *words)
+{
+	CLEANUP_ERROR struct error *err = NULL;
+	bool found = how(b, bytes, &err) < 0 && strstr(err->msg, words);
+
+	if (!found)
+		printf("# %s\n", err ? err->msg : "there is room");
+	return found;
+}
+
+/* Of a disk, somebody else's is what it has. */
+static void who_leaves_some_is_told_how_much(void)
+{
+	static const uint64_t mib = 1 << 20;
+	FIXTURE limited = begin(100 * mib), unlimited = begin(0);
+	struct store_spec spec = large_spec(1), huge = large_spec(2);
+	CLEANUP_STORE_BLOB struct store_blob *b = NULL, *d = NULL;
+
+	spec.size = 1000 * mib;
+	b = open_blob(limited.s, &spec);
+	CHECK(says(store_blob_reserve_spare, b, 80 * mib,
+		": of its 100 MiB, 0 B are in use, and 25.0 MiB stay free:"));
+	CHECK(says(store_blob_reserve, b, 101 * mib, ": of its 100 MiB, 0 B are in use:"));
+	huge.size = UINT64_C(1) << 43;
+	d = open_blob(unlimited.s, &huge);
+	if (reserve(d, UINT64_MAX) == 0)
+		return; /* no disk to see it on */
+	CHECK(says(store_blob_reserve_spare, d, UINT64_MAX, " stay free:"));
+	CHECK(says(store_blob_reserve, d, UINT64_MAX, " are promised:"));
+}
+
 /* What the lock's file says is promised; UINT64_MAX: nothing. */
 static uint64_t noted(const struct fixture *f)
 {
@@ -534,6 +565,7 @@ int main(void)
 	RUN(what_is_spare_leaves_some_of_the_limit);
 	RUN(what_is_spare_takes_the_place_of_what_nobody_uses);
 	RUN(what_is_spare_leaves_some_of_the_disk);
+	RUN(who_leaves_some_is_told_how_much);
 	RUN(what_is_promised_is_noted_and_found_anew_when_it_seems_too_much);
 	RUN(what_a_limited_store_promises_is_noted_for_those_without_a_limit);
 	RUN(what_killed_processes_left_is_pruned);
