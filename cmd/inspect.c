@@ -340,6 +340,9 @@ static int run(int argc, char **argv)
 
 	if (raw && config)
 		return cmd_usage(&verb_inspect, "--raw and --config exclude each other");
+	if (cmd_common.json && (raw || config))
+		return cmd_usage(&verb_inspect, "--json and %s exclude each other",
+			raw ? "--raw" : "--config");
 	if (platform && platform_parse(&wanted, platform, &err) < 0)
 		return cmd_usage_error(&verb_inspect, err);
 	if (registry_options_get(&verb_inspect, REGISTRY_ONLY, &registry) != CMD_DONE)
