@@ -109,7 +109,7 @@ _erofs_convert_option_value() # OPTION
 	--progress) _erofs_convert_offer auto plain none ;;
 	--transport) _erofs_convert_offer auto fanotify fuse-device cachefiles fuse ;;
 	--socket-mode) _erofs_convert_offer 0600 0660 0666 ;;
-	--socket | --config) _erofs_convert_files -f "" ;;
+	--socket | --config | --metrics) _erofs_convert_files -f "" ;;
 	--deadline) _erofs_convert_offer 10 60 300 ;;
 	--prefetch) _erofs_convert_offer none background all ;;
 	--keep | --store-limit) _erofs_convert_offer 1G 10G 100G ;;
@@ -136,9 +136,9 @@ _erofs_convert()
 	fi
 	verb=${_ec_words[1]}
 	case $verb in
-	convert) options=(--platform --all --compression --frame-size --chunk-size --min-match --min-hole \
+	convert) options=(--platform --all --all-platforms --compression --frame-size --chunk-size --min-match --min-hole \
 		--keep-original --subject --mount-from --digestfile --jobs "${_ec_registry_two[@]}") ;;
-	push) options=(--platform --all --mount-from --digestfile "${_ec_registry_push[@]}") ;;
+	push) options=(--platform --all --all-platforms --mount-from --digestfile "${_ec_registry_push[@]}") ;;
 	mount) options=(--rw --upper --transport --strict --socket --prefetch --foreground --store --store-limit --jobs --platform "${_ec_registry[@]}") ;;
 	check) options=(--against --platform --jobs "${_ec_registry[@]}") ;;
 	inspect) options=(--files --raw --config --platform "${_ec_registry[@]}") ;;
@@ -155,7 +155,7 @@ _erofs_convert()
 		word=${_ec_words[i]}
 		case $previous in
 		--against | --compression | --frame-size | --chunk-size | --min-match | --min-hole | --platform | --progress | --jobs | -j | \
-			--transport | --prefetch | --socket | --socket-mode | --config | --metrics | \
+			--transport | --prefetch | --socket | --socket-mode | --config | --metrics | --deadline | \
 			--files | --upper | --store | --store-limit | --keep | --mount-from | --digestfile | --*authfile | \
 			--creds | --src-creds | --dest-creds | --*registry-token | --*cert-dir | --*retry-times)
 			previous=
@@ -178,7 +178,10 @@ _erofs_convert()
 		*=*) _ec_left=${_ec_left#*=} ;;
 		*) return ;; # "=" does not split words here: nothing that bash would take
 		esac
-		_erofs_convert_option_value "$option"
+		case $option in # its value never is the next word
+		--tls-verify | --src-tls-verify | --dest-tls-verify) _erofs_convert_offer true false ;;
+		*) _erofs_convert_option_value "$option" ;;
+		esac
 		return
 		;;
 	-*)
@@ -193,7 +196,7 @@ _erofs_convert()
 	push:0) _erofs_convert_image oci: oci-archive: docker:// ;;
 	push:1) _erofs_convert_image docker:// ;;
 	mount:0) _erofs_convert_image oci: docker:// ;;
-	check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: docker:// ;;
+	check:0 | inspect:0 | unpack:0) _erofs_convert_image oci: oci-archive: docker:// ;;
 	mount:1) _erofs_convert_files -d "" ;;
 	unpack:1) _erofs_convert_files -f "" ;;
 	store:0) _erofs_convert_offer ls prune ;;
