@@ -265,6 +265,6 @@ Where to look next
   $program check oci:${out#"$top"/}:latest
   $program mount oci:${out#"$top"/}:latest /mnt     (as root; then: umount /mnt)
   EROFS_CONVERT=$program examples/shell oci:${out#"$top"/}:latest     (as root, with jq: a shell in it)
-  $program --help, README.md, and the manual pages in docs/
+  $program --help, README.md, and the manual pages in docs/man/
   ./test.sh runs all tests
 END
