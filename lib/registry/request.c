@@ -13,10 +13,7 @@
 #include "lib/registry/token.h"
 #include "lib/registry/url.h"
 
-enum {
-	REDIRECTS_MAX = 10,
-	HEADERS_MAX = 8,
-};
+enum { REDIRECTS_MAX = 10, HEADERS_MAX = 8 };
 
 /* What one request is on its way. */
 struct course {

@@ -281,8 +281,8 @@ void session_close(struct session *s)
 		return;
 	if (s->own_blobs && s->image->remote) /* or a slow registry would be waited for */
 		registry_cancel(remote_registry(s->image->remote));
-	if (s->own_blobs) /* all answers, before the first of the files that they are from is closed
-			   */
+	/* all are answered before the first of the files that they are answered from is closed */
+	if (s->own_blobs)
 		blob_set_end(s->own_blobs);
 	for (size_t i = 0; s->devices && i < s->found.n_devices; i++)
 		if (s->devices[i].session)

@@ -54,8 +54,7 @@ void blob_set_add_transport(struct blob_set *s, struct device_transport *t);
 void blob_set_remove_transport(struct blob_set *s, const struct device_transport *t);
 /* Answers those who wait with EIO: blobs can only be dropped. */
 void blob_set_end(struct blob_set *s);
-/* The same, and ends the threads; after all blobs have been dropped. NULL is
- * allowed. */
+/* The same, and ends the threads; after all blobs have been dropped. NULL is allowed. */
 void blob_set_free(struct blob_set *s);
 struct engine *blob_set_engine(const struct blob_set *s); /* NULL before the start */
 struct store *blob_set_store(const struct blob_set *s);

@@ -177,6 +177,8 @@ static void end_threads(struct engine *e)
 
 void engine_end(struct engine *e)
 {
+	if (!e)
+		return;
 	answer_all(e);
 	wait_quiet(e);
 }

@@ -35,7 +35,8 @@ struct engine_options {
 		.deadline = 60 })
 
 struct engine *engine_start(const struct engine_options *o, struct error **err);
-/* Answers what still waits with EIO, and fetches nothing more: blobs can only be removed. */
+/* Answers what still waits with EIO, and fetches nothing more: blobs can only be removed. NULL is
+ * allowed. */
 void engine_end(struct engine *e);
 /*
  * Answers what still waits with EIO, ends the threads, removes the blobs that are left, as
