@@ -173,49 +173,47 @@ static void runs_that_fail_together_make_the_pause_no_longer(void)
 	log_set_level(LOG_NORMAL);
 }
 
+static void need_all(struct fixture *f)
+{
+	CHECK_U64((uint64_t)engine_need(f->blobs[0], 0, UINT64_MAX), 0);
+}
+
+static void prefetch_all(struct fixture *f)
+{
+	engine_prefetch(f->blobs[0]);
+	EVENTUALLY(served_blob_is_complete(f->blobs[0]));
+}
+
+/* Until all is there of a source that is away for so many requests first. */
+static unsigned requests_when_away(unsigned away, void (*fetch)(struct fixture *f))
+{
+	struct engine_options o = options(1, 150000);
+	struct fixture f;
+	unsigned n;
+
+	log_set_level(LOG_QUIET);
+	begin(&f, 1, BLOCKS, &o, 0, true);
+	f.fake.fail = away;
+	f.fake.fail_code = EAGAIN;
+	fetch(&f);
+	n = fake_requests(&f.fake);
+	CHECK(all_right(&f, 0));
+	end(&f);
+	log_set_level(LOG_NORMAL);
+	return n;
+}
+
 /* As many requests as without the failure, the one that failed, and two for what is left of the
  * first. */
 static void who_wants_much_of_a_source_that_was_away_does_not_ask_for_little(void)
 {
-	struct engine_options o = options(1, 150000);
-	unsigned requests[2];
-
-	log_set_level(LOG_QUIET);
-	for (unsigned i = 0; i < 2; i++) {
-		struct fixture f;
-
-		begin(&f, 1, BLOCKS, &o, 0, true);
-		f.fake.fail = i;
-		f.fake.fail_code = EAGAIN;
-		CHECK_U64((uint64_t)engine_need(f.blobs[0], 0, UINT64_MAX), 0);
-		requests[i] = fake_requests(&f.fake);
-		end(&f);
-	}
-	CHECK(requests[1] <= requests[0] + 1 + 2);
-	log_set_level(LOG_NORMAL);
+	CHECK(requests_when_away(1, need_all) <= requests_when_away(0, need_all) + 1 + 2);
 }
 
 /* Nobody waits; it rests, and at its end comes to what it has passed over. */
 static void prefetching_gets_over_a_source_that_was_away(void)
 {
-	struct engine_options o = options(1, 150000);
-	unsigned requests[2];
-
-	log_set_level(LOG_QUIET);
-	for (unsigned i = 0; i < 2; i++) {
-		struct fixture f;
-
-		begin(&f, 1, BLOCKS, &o, 0, true);
-		f.fake.fail = i;
-		f.fake.fail_code = EAGAIN;
-		engine_prefetch(f.blobs[0]);
-		EVENTUALLY(served_blob_is_complete(f.blobs[0]));
-		requests[i] = fake_requests(&f.fake);
-		CHECK(all_right(&f, 0));
-		end(&f);
-	}
-	CHECK_U64(requests[1], requests[0] + 1);
-	log_set_level(LOG_NORMAL);
+	CHECK_U64(requests_when_away(1, prefetch_all), requests_when_away(0, prefetch_all) + 1);
 }
 
 static void who_waits_for_a_source_that_stays_away_does_so_until_the_deadline(void)

@@ -106,20 +106,27 @@ static void what_a_broken_stream_has_not_given_is_asked_for_again(void)
 	log_set_level(LOG_NORMAL);
 }
 
-static void wrong_bytes_in_a_stream_are_asked_for_again(void)
+/* Of frame 5, once; frames 5 and 6 are waited for. */
+static void get_wrong_bytes(struct fixture *f)
 {
 	struct ask five, six;
+
+	f->fake.corrupt = frame_of(f, 0, 5).stored_offset + 100;
+	f->fake.n_corrupt = 1;
+	ask_frame(&five, f, 0, 5);
+	ask_frame(&six, f, 0, 6);
+	fake_flow(&f->fake, FLOWS, 0, 0);
+	CHECK_U64((uint64_t)ask_wait(&five), 0);
+	CHECK_U64((uint64_t)ask_wait(&six), 0);
+	wait_complete(f);
+}
+
+static void wrong_bytes_in_a_stream_are_asked_for_again(void)
+{
 	struct fixture f;
 
 	begin_one(&f);
-	f.fake.corrupt = frame_of(&f, 0, 5).stored_offset + 100;
-	f.fake.n_corrupt = 1;
-	ask_frame(&five, &f, 0, 5);
-	ask_frame(&six, &f, 0, 6);
-	fake_flow(&f.fake, FLOWS, 0, 0);
-	CHECK_U64((uint64_t)ask_wait(&five), 0);
-	CHECK_U64((uint64_t)ask_wait(&six), 0);
-	wait_complete(&f);
+	get_wrong_bytes(&f);
 	CHECK_U64(f.fake.blamed, 1);
 	CHECK_U64(stats(&f).bad_frames, 1);
 	CHECK_U64(stats(&f).recovered, 1);
@@ -133,20 +140,13 @@ static void wrong_bytes_in_a_stream_are_asked_for_again(void)
 /* What the stream would still have given is asked for once more, too. */
 static void wrong_bytes_in_a_stream_are_waited_for_as_long_as_any(void)
 {
-	struct ask five, six;
 	struct fixture f;
 
 	log_set_level(LOG_QUIET);
 	begin_one(&f);
-	f.fake.corrupt = frame_of(&f, 0, 5).stored_offset + 100;
-	f.fake.n_corrupt = f.fake.fail = 1;
+	f.fake.fail = 1;
 	f.fake.fail_code = EAGAIN;
-	ask_frame(&five, &f, 0, 5);
-	ask_frame(&six, &f, 0, 6);
-	fake_flow(&f.fake, FLOWS, 0, 0);
-	CHECK_U64((uint64_t)ask_wait(&five), 0);
-	CHECK_U64((uint64_t)ask_wait(&six), 0);
-	wait_complete(&f);
+	get_wrong_bytes(&f);
 	CHECK_U64(stats(&f).bad_frames, 1);
 	CHECK_U64(stats(&f).errors, 0);
 	check_room(&f);
